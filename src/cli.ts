@@ -1,0 +1,4 @@
+#!/usr/bin/env node
+import { createCli } from './command_line/program.ts';
+
+await createCli().parseAsync();

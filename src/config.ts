@@ -1,0 +1,325 @@
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { InspectionError } from './errors.ts';
+
+/** Everything that can be set, checked once at the start and frozen. Nothing else reads the environment. */
+export interface Config {
+  /** Absolute folder of fitted models and installed extractors. */
+  readonly modelsDir: string;
+  /** Start and answer /health without loading ONNX Runtime, sharp or a model; they load on first use. */
+  readonly lightImport: boolean;
+  /** The device wished for; what is not there is told by /health and the CPU serves. */
+  readonly device: 'auto' | 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
+  /** `embedded`, an installed extractor's name, the path of a model card, or null for the best one installed. */
+  readonly extractor: string | null;
+  /** Side of the network's square input in pixels, or null for the extractor's own. */
+  readonly inputSize: number | null;
+  /** 0 < rate ≤ 1: share of the patches a memory keeps. */
+  readonly coresetRate: number;
+  readonly host: string;
+  /** 0 lets the system choose. */
+  readonly port: number;
+  /** 0..100: percentile of the masked anomaly map that is the image score, and the default for OK scores. */
+  readonly scorePercentile: number;
+  /** Defect regions smaller than this many mm² are not reported, unless a calibration says otherwise. */
+  readonly areaMm2Thr: number;
+  readonly minOkSamples: number;
+  /** Origins a browser may call from; empty: none. */
+  readonly corsOrigins: readonly string[];
+  readonly maxBodyBytes: number;
+  readonly maxPixels: number;
+  /** Requests with pictures in flight, waiting ones included; one more is answered 429. */
+  readonly queueLimit: number;
+  /** Worker threads that run the network. */
+  readonly workers: number;
+  /** Threads inside one run of the network. */
+  readonly threads: number;
+  readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+  /** How long a shutdown waits for requests in progress. */
+  readonly shutdownTimeoutMs: number;
+}
+
+/** One setting: its name in the environment and in the config file, what it may be, and what it is for. */
+export interface Setting {
+  readonly env: string;
+  readonly key: string;
+  readonly fallback: string;
+  readonly about: string;
+  readonly schema: z.ZodType<unknown>;
+}
+
+const cores = availableParallelism();
+
+const flag = z
+  .string()
+  .transform((text) => text.trim().toLowerCase())
+  .pipe(z.enum(['1', '0', 'true', 'false', 'yes', 'no', 'on', 'off'], 'must be true/false, 1/0, yes/no or on/off'))
+  .transform((text) => ['1', 'true', 'yes', 'on'].includes(text));
+
+const decimal = (min: number, max: number, rule: string) =>
+  z
+    .string()
+    .trim()
+    .regex(/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i, `must be a number, ${rule}`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be ${rule}`);
+
+const integer = (min: number, max: number) =>
+  z
+    .string()
+    .trim()
+    .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`);
+
+const choice = <const T extends readonly [string, ...string[]]>(values: T) =>
+  z
+    .string()
+    .transform((text) => text.trim().toLowerCase())
+
+    .pipe(z.enum(values as readonly [T[number], ...T[number][]], `must be one of ${values.join(', ')}`));
+
+/** All settings, in the order README lists them. */
+export const settings = {
+  modelsDir: setting(
+    'BDI_MODELS_DIR',
+    'models',
+    'Folder of fitted models and installed extractors.',
+    z.string().min(1),
+  ),
+  host: setting('BDI_BACKEND_HOST', '127.0.0.1', 'Address to listen on.', z.string().trim().min(1)),
+  port: setting('BDI_BACKEND_PORT', '8000', 'Port to listen on; 0 lets the system choose.', integer(0, 65535)),
+  extractor: setting(
+    'EXTRACTOR',
+    '',
+    'embedded, the name of an installed extractor, or the path of a model card. Empty: DINOv2 when installed, else embedded.',
+    z.string().trim(),
+  ),
+  inputSize: setting(
+    'INPUT_SIZE',
+    '',
+    "Side of the network's square input in pixels. Empty: the extractor's own.",
+    z.union(
+      [z.literal(''), integer(14, 4096)],
+      "must be a whole number from 14 to 4096, or empty for the extractor's own",
+    ),
+  ),
+  device: setting(
+    'DEVICE',
+    'auto',
+    'auto, cpu, cuda, webgpu, dml or coreml. What is not there is told by /health and the CPU serves.',
+    choice(['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml']),
+  ),
+  coresetRate: setting(
+    'CORESET_RATE',
+    '0.02',
+    'Share of the OK patches a memory keeps, above 0 up to 1.',
+    decimal(Number.MIN_VALUE, 1, 'above 0 and at most 1'),
+  ),
+  scorePercentile: setting(
+    'BDI_SCORE_PERCENTILE',
+    '99',
+    'Percentile of the anomaly map that is the image score, and the default percentile of OK scores in a calibration.',
+    decimal(0, 100, 'from 0 to 100'),
+  ),
+  areaMm2Thr: setting(
+    'BDI_AREA_MM2_THR',
+    '1.0',
+    'Smallest reported defect region in mm², where a calibration gives none.',
+    decimal(0, 1e12, 'at least 0'),
+  ),
+  minOkSamples: setting(
+    'BDI_MIN_OK_SAMPLES',
+    '10',
+    'Fewest stored OK samples for a fit from the dataset.',
+    integer(1, 1_000_000),
+  ),
+  corsOrigins: setting(
+    'BDI_CORS_ORIGINS',
+    '',
+    'Comma-separated origins that browsers may call from, or *. Empty: none.',
+    z.string().transform((text) =>
+      text
+        .split(',')
+        .map((origin) => origin.trim())
+        .filter((origin) => origin !== ''),
+    ),
+  ),
+  lightImport: setting(
+    'BDI_LIGHT_IMPORT',
+    '0',
+    '1: load nothing heavy before first use; /health answers at once.',
+    flag,
+  ),
+  maxBodyMib: setting('BDI_MAX_BODY_MIB', '64', 'Largest request body in MiB.', integer(1, 4096)),
+  maxMegapixels: setting('BDI_MAX_MEGAPIXELS', '64', 'Largest picture in megapixels.', integer(1, 1000)),
+  queueLimit: setting(
+    'BDI_QUEUE_LIMIT',
+    '32',
+    'Requests with pictures in flight, waiting ones included; one more is answered 429.',
+    integer(1, 10_000),
+  ),
+  workers: setting(
+    'BDI_WORKERS',
+    String(Math.max(1, Math.floor(cores / 4))),
+    'Worker threads that run the network (one quarter of the cores).',
+    integer(1, 256),
+  ),
+  threads: setting(
+    'BDI_THREADS',
+    '',
+    'Threads inside one run of the network. Empty: the cores divided by BDI_WORKERS.',
+    z.union([z.literal(''), integer(1, 256)], 'must be a whole number from 1 to 256, or empty'),
+  ),
+  logLevel: setting(
+    'BDI_LOG_LEVEL',
+    'info',
+    'fatal, error, warn, info, debug, trace or silent.',
+    choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
+  ),
+  shutdownTimeoutS: setting(
+    'BDI_SHUTDOWN_TIMEOUT_S',
+    '20',
+    'Seconds a shutdown waits for requests in progress before it abandons them.',
+    decimal(0, 3600, 'from 0 to 3600'),
+  ),
+} as const;
+
+const configFileSetting = {
+  env: 'BDI_CONFIG',
+  about: 'JSON file with settings under the lower-case names of this table (without bdi_); the environment beats it.',
+} as const;
+
+/** Rows for `--help` and README: name, default, meaning. */
+export function settingRows(): readonly { readonly env: string; readonly fallback: string; readonly about: string }[] {
+  const rows = Object.values(settings).map(({ env, fallback, about }) => ({ env, fallback, about }));
+  return [...rows, { env: configFileSetting.env, fallback: '', about: configFileSetting.about }];
+}
+
+/**
+ * Reads the configuration: `overrides` (command-line options) beat the environment, which beats the config file, which
+ * beats the defaults. An empty environment value counts as not set.
+ *
+ * @param overrides values by environment name, already as text
+ * @throws InspectionError `invalid_config` with one line for every thing that is wrong: unusable values, unknown
+ *   `BDI_*` names, unknown keys of the config file
+ */
+export function loadConfig(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+  overrides: Readonly<Record<string, string>> = {},
+): Config {
+  const problems: string[] = [];
+  const given = { ...withoutEmpty(environment), ...overrides };
+  const file = readConfigFile(given[configFileSetting.env], problems);
+
+  const known = new Set<string>([...Object.values(settings).map(({ env }) => env), configFileSetting.env]);
+  for (const name of Object.keys(given)) {
+    if (name.startsWith('BDI_') && !known.has(name))
+      problems.push(`${name} is not a setting${suggestion(name, known)}.`);
+  }
+
+  const read = <K extends keyof typeof settings>(name: K): z.output<(typeof settings)[K]['schema']> => {
+    const { env, key, schema, fallback } = settings[name];
+    const [text, origin] =
+      given[env] !== undefined
+        ? [given[env], env]
+        : file[key] !== undefined
+          ? [file[key], `${key} in the config file`]
+          : [fallback, env];
+    const parsed = schema.safeParse(text);
+    if (parsed.success) return parsed.data as z.output<(typeof settings)[K]['schema']>;
+    problems.push(`${origin} ${parsed.error.issues[0]?.message ?? 'is unusable'}; it is ${JSON.stringify(text)}.`);
+    return undefined as z.output<(typeof settings)[K]['schema']>;
+  };
+
+  const modelsDir = read('modelsDir') ?? '.';
+  const extractor = read('extractor');
+  const inputSize = read('inputSize');
+  const threads = read('threads');
+  const workers = read('workers');
+  const config: Config = {
+    modelsDir: resolve(modelsDir),
+    lightImport: read('lightImport'),
+    device: read('device'),
+    extractor: extractor === '' ? null : extractor,
+    inputSize: inputSize === '' ? null : inputSize,
+    coresetRate: read('coresetRate'),
+    host: read('host'),
+    port: read('port'),
+    scorePercentile: read('scorePercentile'),
+    areaMm2Thr: read('areaMm2Thr'),
+    minOkSamples: read('minOkSamples'),
+    corsOrigins: read('corsOrigins'),
+    maxBodyBytes: read('maxBodyMib') * 1024 * 1024,
+    maxPixels: read('maxMegapixels') * 1_000_000,
+    queueLimit: read('queueLimit'),
+    workers,
+    threads: threads === '' ? Math.max(1, Math.floor(cores / workers)) : threads,
+    logLevel: read('logLevel'),
+    shutdownTimeoutMs: read('shutdownTimeoutS') * 1000,
+  };
+  if (problems.length > 0) {
+    throw new InspectionError('invalid_config', `The configuration cannot be used:\n  - ${problems.join('\n  - ')}`);
+  }
+  return Object.freeze(config);
+}
+
+function setting<S extends z.ZodType<unknown>>(env: string, fallback: string, about: string, schema: S) {
+  return { env, key: env.replace(/^BDI_/, '').toLowerCase(), fallback, about, schema };
+}
+
+function withoutEmpty(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const entries = Object.entries(environment).filter(([, value]) => value !== undefined && value.trim() !== '');
+  return Object.fromEntries(entries) as Record<string, string>;
+}
+
+/** The file's values as text, by key; a wrong file adds to `problems` and counts as empty. */
+function readConfigFile(path: string | undefined, problems: string[]): Record<string, string> {
+  if (path === undefined) return {};
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    problems.push(
+      `${configFileSetting.env} names ${JSON.stringify(path)}, which cannot be read as JSON (${(cause as Error).message}).`,
+    );
+    return {};
+  }
+  const parsed = z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]))
+    .safeParse(content);
+  if (!parsed.success) {
+    problems.push(
+      `The config file ${JSON.stringify(path)} must be one JSON object of texts, numbers, booleans and lists of texts.`,
+    );
+    return {};
+  }
+  const keys = new Set(Object.values(settings).map(({ key }) => key));
+  const values: Record<string, string> = {};
+  for (const [key, value] of Object.entries(parsed.data)) {
+    if (keys.has(key)) values[key] = Array.isArray(value) ? value.join(',') : String(value);
+    else problems.push(`${key} in the config file is not a setting${suggestion(key, keys)}.`);
+  }
+  return values;
+}
+
+/** " (did you mean X?)" when a known name is two letters away or less. */
+function suggestion(name: string, known: ReadonlySet<string>): string {
+  const near = [...known].find((candidate) => editDistance(name, candidate) <= 2);
+  return near === undefined ? '' : ` (did you mean ${near}?)`;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(swap, (previous[j] as number) + 1, (row[j - 1] as number) + 1));
+    }
+    previous = row;
+  }
+  return previous[b.length] as number;
+}

@@ -1,0 +1,36 @@
+import type { NetworkInput, Preprocessing } from '../images/preprocessing.ts';
+import type { PatchGrid } from '../patchcore/grid.ts';
+import type { Matrix } from '../patchcore/matrix.ts';
+
+export type { NetworkInput, Preprocessing };
+
+/** What one picture becomes. */
+export interface PatchEmbeddings {
+  readonly grid: PatchGrid;
+  /** [grid.rows · grid.cols, d] row-major over the grid, as the network gives them: not normalised. */
+  readonly embeddings: Matrix;
+  /** One vector for the whole picture, for finding similar pictures; not normalised. */
+  readonly imageVector: Float32Array;
+}
+
+/** What is known of an extractor without loading it. */
+export interface ExtractorInfo {
+  /** For example `embedded_filter_bank` or `vit_small_patch14_dinov2.lvd142m`. */
+  readonly name: string;
+  /** Hex sha256 over weights and preprocessing: equal fingerprints give equal embeddings. */
+  readonly fingerprint: string;
+  readonly preprocessing: Preprocessing;
+  readonly grid: PatchGrid;
+  /** Columns of the patch embeddings; null where only loading the model can tell. A loaded extractor always knows. */
+  readonly width: number | null;
+  /** Input pixels per grid cell. */
+  readonly patchSize: number;
+}
+
+/** Pixels → patch embeddings. Not safe for concurrent calls of `extract`; each worker owns one. */
+export interface Extractor {
+  readonly info: ExtractorInfo;
+  /** @throws InspectionError `shape_mismatch` when the input is not of the preprocessing's size */
+  extract(input: NetworkInput): Promise<PatchEmbeddings>;
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,157 @@
+import { Hono } from 'hono';
+import { cors } from 'hono/cors';
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import { InspectionError } from '../errors.ts';
+import type { Service } from '../service.ts';
+import { calibrateNgRoute } from './calibrate_ng.ts';
+import { type OkngEnv, type RequestContext, requestIdOf } from './context.ts';
+import { docsRoutes } from './docs.ts';
+import { fitOkRoute } from './fit_ok.ts';
+import { healthRoutes } from './health.ts';
+import { inferRoute } from './infer.ts';
+import { bodyTooLarge } from './multipart.ts';
+import { problem, statusOf } from './problem.ts';
+
+/** What the HTTP layer needs of its surroundings. */
+export interface AppParts {
+  readonly service: Service;
+  readonly config: Pick<Config, 'maxBodyBytes' | 'queueLimit' | 'corsOrigins'>;
+  readonly log: Logger;
+}
+
+/** One endpoint. A path may stand in several, with different methods. */
+export interface Route {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  /** Counts against the queue limit: it holds pictures in memory. */
+  readonly heavy?: boolean;
+  readonly handle: (c: RequestContext) => Promise<Response> | Response;
+}
+
+/**
+ * The whole HTTP face of okng.
+ *
+ * Errors: every failure becomes the contract's problem body with the status of its code; what is no
+ * {@link InspectionError} is logged with its stack and answered 500 without it.
+ */
+export function createApp(parts: AppParts): Hono<OkngEnv> {
+  const app = new Hono<OkngEnv>();
+  const routes: readonly Route[] = [
+    ...healthRoutes(parts),
+    fitOkRoute(parts),
+    calibrateNgRoute(parts),
+    inferRoute(parts),
+    ...docsRoutes(parts),
+  ];
+
+  app.use(async (c, next) => {
+    const started = performance.now();
+    const requestId = requestIdOf(c.req.header('x-request-id'));
+    c.set('requestId', requestId);
+    c.set('recipeId', 'default');
+    c.set('steps', {});
+    c.set('log', parts.log.child({ request_id: requestId }));
+    c.header('X-Request-Id', requestId);
+    await next();
+    const quiet = c.res.status < 400 && probes.has(c.req.path);
+    c.get('log')[quiet ? 'debug' : 'info'](
+      {
+        method: c.req.method,
+        path: c.req.path,
+        status: c.res.status,
+        recipe_id: c.get('recipeId'),
+        ms: rounded(performance.now() - started),
+        ...(Object.keys(c.get('steps')).length > 0 && { steps: c.get('steps') }),
+      },
+      'request',
+    );
+  });
+
+  const admit = admission(parts.config.queueLimit);
+  const allowed = new Map<string, string[]>();
+  for (const route of routes) {
+    const methods = allowed.get(route.path) ?? [];
+    allowed.set(route.path, [...methods, route.method]);
+  }
+  for (const path of allowed.keys()) {
+    if (parts.config.corsOrigins.length > 0) app.use(path, corsFor(parts.config.corsOrigins));
+  }
+  for (const route of routes) {
+    app.on(route.method, route.path, async (c) => {
+      refuseDeclaredSize(c, parts.config.maxBodyBytes);
+      return route.heavy === true ? await admit(() => route.handle(c)) : await route.handle(c);
+    });
+  }
+  for (const [path, methods] of allowed) {
+    const allow = [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
+    app.options(path, (c) => c.body(null, 204, { Allow: allow }));
+    app.all(path, (c) => {
+      c.header('Allow', allow);
+      throw new InspectionError('method_not_allowed', `${path} answers ${allow}, not ${c.req.method}.`);
+    });
+  }
+
+  app.notFound((c) => {
+    throw new InspectionError('not_found', `There is no ${c.req.path.slice(0, 200)}; /docs lists the endpoints.`);
+  });
+  app.onError((error, c) => answerProblem(c, error));
+  return app;
+}
+
+const probes: ReadonlySet<string> = new Set(['/health', '/livez', '/readyz']);
+
+/** Milliseconds with two decimals: enough for a log. */
+export function rounded(milliseconds: number): number {
+  return Math.round(milliseconds * 100) / 100;
+}
+
+function answerProblem(c: RequestContext, error: Error): Response {
+  const code = error instanceof InspectionError ? error.code : 'internal_error';
+  // What went wrong inside us is for the log: its text may hold what a caller must not see.
+  const sentence =
+    statusOf[code] === 500
+      ? `The service failed on its own account; its log tells why under request ${c.get('requestId')}.`
+      : error.message;
+  const body = problem(code, sentence, c.get('requestId'), c.get('recipeId'));
+  if (body.status >= 500) c.get('log').error({ err: error, code: body.code }, 'request failed');
+  else c.get('log').info({ code: body.code, detail: body.detail }, 'request refused');
+  if (body.status === 429 || body.status === 503 || body.code === 'fit_in_progress') c.header('Retry-After', '1');
+  return c.body(JSON.stringify(body), body.status, { 'Content-Type': 'application/problem+json; charset=utf-8' });
+}
+
+/** A body whose declared size is over the limit is refused before a byte of it is read. */
+function refuseDeclaredSize(c: RequestContext, maxBodyBytes: number): void {
+  const declared = Number(c.req.header('content-length') ?? 0);
+  if (declared > maxBodyBytes) throw bodyTooLarge(maxBodyBytes);
+}
+
+/**
+ * Bounds the requests with pictures in flight, so that a flood is told to come back instead of filling the memory.
+ */
+function admission(limit: number): <T>(work: () => Promise<T> | T) => Promise<T> {
+  let inFlight = 0;
+  return async (work) => {
+    if (inFlight >= limit) {
+      throw new InspectionError(
+        'queue_full',
+        `${limit} requests with pictures are in progress; try again in a second (BDI_QUEUE_LIMIT sets the limit).`,
+      );
+    }
+    inFlight++;
+    try {
+      return await work();
+    } finally {
+      inFlight--;
+    }
+  };
+}
+
+function corsFor(origins: readonly string[]) {
+  return cors({
+    origin: origins.includes('*') ? '*' : [...origins],
+    allowHeaders: ['Content-Type', 'X-Request-Id', 'X-Recipe-Id'],
+    exposeHeaders: ['X-Request-Id'],
+    maxAge: 600,
+  });
+}

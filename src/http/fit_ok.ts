@@ -1,0 +1,63 @@
+import { InspectionError } from '../errors.ts';
+import type { AppParts, Route } from './app.ts';
+import { bodyStream } from './context.ts';
+import { readForm } from './multipart.ts';
+import { fitOkForm } from './schemas.ts';
+import { parseWith, resolveRecipe, textRecord } from './validation.ts';
+
+/** `POST /fit_ok`: good pictures become the memory of one role and ROI. */
+export function fitOkRoute({ service, config }: AppParts): Route {
+  return {
+    method: 'POST',
+    path: '/fit_ok',
+    heavy: true,
+    handle: async (c) => {
+      const form = await readForm(c.req.header('content-type'), bodyStream(c), config);
+      const fields = parseWith(fitOkForm, textRecord(form.fields));
+      const recipeId = resolveRecipe(fields.recipe_id, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
+      c.set('recipeId', recipeId);
+      if (fields.use_dataset) {
+        throw new InspectionError(
+          'insufficient_ok_samples',
+          'Insufficient OK samples: 0 are stored for this role and ROI; this version keeps no dataset yet, so post the pictures as images.',
+        );
+      }
+      const pictures = form.files.filter((file) => file.field === 'images' || file.field === 'images[]');
+      if (pictures.length === 0) {
+        throw new InspectionError('no_images', 'The form has no pictures; send at least one file in the field images.');
+      }
+      const key = {
+        recipeId,
+        modelKey: fields.model_key ?? fields.roi_id,
+        roleId: fields.role_id,
+        roiId: fields.roi_id,
+      };
+      const report = await service.fit(
+        { key, mmPerPx: fields.mm_per_px, keepAll: fields.memory_fit, pictures },
+        { onStep: (step, ms) => addStep(c.get('steps'), step, ms) },
+      );
+      return c.json({
+        status: 'ok',
+        n_embeddings: report.embeddings,
+        coreset_size: report.coresetSize,
+        token_shape: [report.grid.rows, report.grid.cols],
+        coreset_rate_requested: report.coresetRateRequested,
+        coreset_rate_applied: report.coresetRateApplied,
+        n_images: report.pictures,
+        mm_per_px: report.mmPerPx,
+        extractor: report.extractorName,
+        role_id: key.roleId,
+        roi_id: key.roiId,
+        model_key: key.modelKey,
+        calibration: report.calibration,
+        request_id: c.get('requestId'),
+        recipe_id: recipeId,
+      });
+    },
+  };
+}
+
+/** Adds to a step's milliseconds, to two decimals. */
+function addStep(steps: Record<string, number>, step: string, ms: number): void {
+  steps[step] = Math.round(((steps[step] ?? 0) + ms) * 100) / 100;
+}

@@ -1,0 +1,70 @@
+import { InspectionError } from '../errors.ts';
+import { parseShapeText } from '../inspection/shape_text.ts';
+import { type AppParts, type Route, rounded } from './app.ts';
+import { bodyStream } from './context.ts';
+import { readForm } from './multipart.ts';
+import { inferForm } from './schemas.ts';
+import { parseWith, resolveRecipe, textRecord } from './validation.ts';
+
+/** `POST /infer`: one picture becomes a score, a verdict, a heatmap and the defect regions. */
+export function inferRoute({ service, config }: AppParts): Route {
+  return {
+    method: 'POST',
+    path: '/infer',
+    heavy: true,
+    handle: async (c) => {
+      const form = await readForm(c.req.header('content-type'), bodyStream(c), config);
+      const fields = parseWith(inferForm, textRecord(form.fields));
+      const recipeId = resolveRecipe(fields.recipe_id, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
+      c.set('recipeId', recipeId);
+      const shape = parseShapeText(fields.shape ?? '');
+      const [picture, ...more] = form.files.filter((file) => file.field === 'image');
+      if (picture === undefined) {
+        throw new InspectionError('missing_field', 'The field image is missing; send one picture as a file.');
+      }
+      if (more.length > 0) {
+        throw new InspectionError('invalid_value', `The field image holds ${more.length + 1} files; send one picture.`);
+      }
+      const inspection = await service.inspect({
+        key: {
+          recipeId,
+          modelKey: fields.model_key ?? fields.roi_id,
+          roleId: fields.role_id,
+          roiId: fields.roi_id,
+        },
+        mmPerPx: fields.mm_per_px,
+        picture,
+        shape,
+        includeHeatmap: fields.include_heatmap,
+      });
+      for (const [step, ms] of Object.entries(inspection.steps)) c.get('steps')[step] = rounded(ms);
+      const { heatmapPng } = inspection;
+      return c.json({
+        role_id: fields.role_id,
+        roi_id: fields.roi_id,
+        score: inspection.score,
+        threshold: inspection.threshold,
+        decision: inspection.decision,
+        heatmap_png_base64:
+          heatmapPng === null
+            ? null
+            : Buffer.from(heatmapPng.buffer, heatmapPng.byteOffset, heatmapPng.byteLength).toString('base64'),
+        regions: inspection.regions.map((region) => ({
+          bbox: region.bbox,
+          x: region.x,
+          y: region.y,
+          w: region.w,
+          h: region.h,
+          area_px: region.areaPx,
+          area_mm2: region.areaMm2,
+          contour: region.contour,
+        })),
+        token_shape: [inspection.grid.rows, inspection.grid.cols],
+        params: inspection.params,
+        model_key: fields.model_key ?? fields.roi_id,
+        request_id: c.get('requestId'),
+        recipe_id: recipeId,
+      });
+    },
+  };
+}

@@ -1,0 +1,67 @@
+import type { ErrorCode } from '../errors.ts';
+
+/** The HTTP status of every error code. A code that is missing here does not compile. */
+export const statusOf = {
+  invalid_value: 400,
+  missing_field: 422,
+  invalid_type: 422,
+  invalid_json: 400,
+  invalid_multipart: 400,
+  invalid_shape: 400,
+  empty_mask: 400,
+  no_images: 400,
+  unreadable_image: 400,
+  unsupported_media_type: 415,
+  image_too_large: 413,
+  body_too_large: 413,
+  too_many_parts: 400,
+  insufficient_ok_samples: 400,
+  memory_not_fitted: 400,
+  mm_per_px_conflict: 409,
+  extractor_mismatch: 409,
+  fit_in_progress: 409,
+  not_found: 404,
+  method_not_allowed: 405,
+  queue_full: 429,
+  not_ready: 503,
+  shutting_down: 503,
+  request_aborted: 503,
+  storage_full: 507,
+  storage_unavailable: 503,
+  // A damaged model or an unusable card is for the plant to mend: the service is fine and other models are served.
+  damaged_file: 503,
+  invalid_model_card: 503,
+  extractor_not_found: 503,
+  invalid_config: 500,
+  shape_mismatch: 500,
+  internal_error: 500,
+} as const satisfies Record<ErrorCode, number>;
+
+export type ProblemStatus = (typeof statusOf)[ErrorCode];
+
+/** The error body of the contract together with the members of RFC 9457. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: ProblemStatus;
+  /** One English sentence; `detail` repeats it for the clients that read that member. */
+  readonly error: string;
+  readonly detail: string;
+  readonly code: ErrorCode;
+  readonly request_id: string;
+  readonly recipe_id: string;
+}
+
+/** Builds the body. `title` is the code in words, `type` a name relative to this service's own documentation. */
+export function problem(code: ErrorCode, sentence: string, requestId: string, recipeId: string): Problem {
+  return {
+    type: `/docs#${code}`,
+    title: code.replaceAll('_', ' ').replace(/^./, (letter) => letter.toUpperCase()),
+    status: statusOf[code],
+    error: sentence,
+    detail: sentence,
+    code,
+    request_id: requestId,
+    recipe_id: recipeId,
+  };
+}

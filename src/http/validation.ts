@@ -1,0 +1,70 @@
+import type { z } from 'zod';
+import { type ErrorCode, InspectionError } from '../errors.ts';
+import { recipeId } from './schemas.ts';
+
+/**
+ * Checks values against a schema.
+ *
+ * @throws InspectionError `missing_field` (absent), `invalid_type` (there, but of the wrong kind) or the issue's own
+ *   code, else `invalid_value`. Several problems: the gravest kind names the code, the text lists all (at most ten).
+ */
+export function parseWith<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+  const parsed = schema.safeParse(value, { reportInput: true });
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => describe(issue));
+  const code = codesByGravity.find((candidate) => problems.some((one) => one.code === candidate)) ?? 'invalid_value';
+  const sentences = [...new Set(problems.map((one) => one.sentence))].slice(0, 10);
+  throw new InspectionError(code, sentences.join(' '));
+}
+
+/** A form's or query's texts as a record for {@link parseWith}. */
+export function textRecord(fields: ReadonlyMap<string, string>): Record<string, string> {
+  return Object.fromEntries(fields);
+}
+
+/**
+ * The recipe of a request: the payload's, form's or query's value, else the header's, else `default`. Empty text counts
+ * as absent.
+ *
+ * @throws InspectionError `invalid_value`
+ */
+export function resolveRecipe(...candidates: readonly (string | null | undefined)[]): string {
+  const named = candidates.find((candidate) => candidate != null && candidate.trim() !== '');
+  return named == null ? 'default' : parseWith(recipeId, named);
+}
+
+/**
+ * Parses JSON text strictly: UTF-8, one value, no NaN.
+ *
+ * @throws InspectionError `invalid_json`
+ */
+export function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    const reason = cause instanceof SyntaxError ? cause.message.slice(0, 200) : 'it is not UTF-8';
+    throw new InspectionError('invalid_json', `The body is not valid JSON: ${reason}.`, { cause });
+  }
+}
+
+const codesByGravity: readonly ErrorCode[] = ['missing_field', 'invalid_type', 'invalid_value'];
+
+interface FieldProblem {
+  readonly code: ErrorCode;
+  readonly sentence: string;
+}
+
+function describe(issue: z.core.$ZodIssue): FieldProblem {
+  const field = issue.path.map(String).join('.');
+  const own = 'params' in issue ? (issue.params as { code?: ErrorCode } | undefined)?.code : undefined;
+  if (own !== undefined) return { code: own, sentence: issue.message };
+  if (issue.code === 'invalid_type' || issue.code === 'invalid_union') {
+    if (issue.input === undefined && field !== '')
+      return { code: 'missing_field', sentence: `The field ${field} is missing.` };
+    // JSON has no NaN, so a non-finite number can only come from an overflow such as 1e999.
+    if (issue.code === 'invalid_type' && issue.expected === 'number' && typeof issue.input === 'number')
+      return { code: 'invalid_value', sentence: issue.message };
+    return { code: 'invalid_type', sentence: issue.message };
+  }
+  return { code: 'invalid_value', sentence: issue.message };
+}

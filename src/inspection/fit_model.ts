@@ -1,0 +1,202 @@
+import { InspectionError } from '../errors.ts';
+import type { ExtractorInfo } from '../extractors/extractor.ts';
+import type { PatchGrid } from '../patchcore/grid.ts';
+import type { Matrix } from '../patchcore/matrix.ts';
+import type { ModelStore } from '../store/model_store.ts';
+import type { ModelKey, ModelPlace } from '../store/places.ts';
+import type { FittedMemory, PreparedPicture, Vision } from '../workers/vision.ts';
+import { calibrationState } from './calibration_state.ts';
+import { requireScale } from './recipe_scale.ts';
+import type { ScoreRule } from './score_rule.ts';
+import type { Turns } from './turns.ts';
+
+/** A picture as it was posted. */
+export interface NamedBytes {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface FitRequest {
+  readonly key: ModelKey;
+  readonly mmPerPx: number;
+  /** At least one good picture; their bytes are given away. */
+  readonly pictures: readonly NamedBytes[];
+  /** Keep every patch instead of a coreset. */
+  readonly keepAll: boolean;
+}
+
+export interface FitReport {
+  readonly pictures: number;
+  readonly embeddings: number;
+  readonly coresetSize: number;
+  readonly grid: PatchGrid;
+  readonly coresetRateRequested: number;
+  readonly coresetRateApplied: number;
+  readonly mmPerPx: number;
+  readonly extractorName: string;
+  /** What became of a calibration made before: `stale` when it belongs to the memory that was replaced. */
+  readonly calibration: 'none' | 'kept' | 'stale';
+}
+
+export interface FitHooks {
+  /** `pictures` counts embedded pictures, `coreset` picks. */
+  readonly onProgress?: (phase: 'pictures' | 'coreset', done: number, total: number) => void;
+  /** Milliseconds as they are spent, by step. */
+  readonly onStep?: (step: string, ms: number) => void;
+}
+
+export interface FitParts {
+  readonly vision: Vision;
+  readonly models: ModelStore;
+  readonly extractor: ExtractorInfo;
+  readonly coresetRate: number;
+  readonly scoreRule: ScoreRule;
+  readonly okngVersion: string;
+  /** Models being fitted now, by place. */
+  readonly fitting: Set<string>;
+  readonly turns: Turns;
+  /** Aborts when the service shuts down. */
+  readonly stop: AbortSignal;
+  readonly now: () => Date;
+}
+
+/**
+ * Fits the memory of one role and ROI from good pictures. The model before it serves until the new one is complete; a
+ * fit that fails changes nothing.
+ *
+ * Cost: one pass of the network per picture, then the coreset: patches · picks · width multiplications.
+ *
+ * @throws InspectionError `fit_in_progress`, `mm_per_px_conflict`, `no_images`, `unreadable_image` and the other codes of
+ *   `images/` naming the picture, `shutting_down`, `storage_full`
+ */
+export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitHooks = {}): Promise<FitReport> {
+  const { models, extractor } = parts;
+  const { key, mmPerPx } = request;
+  if (request.pictures.length === 0) throw new InspectionError('no_images', 'A fit needs at least one good picture.');
+  const place = models.ownPlace(key);
+  if (parts.fitting.has(place.npzPath)) {
+    throw new InspectionError(
+      'fit_in_progress',
+      `A fit of role ${JSON.stringify(key.roleId)} and ROI ${JSON.stringify(key.roiId)} is running; wait for its answer.`,
+    );
+  }
+  parts.fitting.add(place.npzPath);
+  try {
+    await requireScale(models, key.recipeId, mmPerPx);
+    const pictures = await embedAll(parts, request.pictures, hooks);
+    const coresetStarted = performance.now();
+    const fitted = await parts.vision.fit(
+      {
+        pictures,
+        grid: extractor.grid,
+        coresetRate: request.keepAll ? 1 : parts.coresetRate,
+        about: {
+          format_version: 1,
+          okng_version: parts.okngVersion,
+          role_id: key.roleId,
+          roi_id: key.roiId,
+          recipe_id: key.recipeId,
+          model_key: key.modelKey,
+          extractor: extractor.name,
+          fingerprint: extractor.fingerprint,
+          input_size: { height: extractor.preprocessing.height, width: extractor.preprocessing.width },
+          patch_size: extractor.patchSize,
+          mm_per_px: mmPerPx,
+          k: parts.scoreRule.k,
+          score_percentile: parts.scoreRule.percentile,
+          blur_sigma: parts.scoreRule.sigmaPx,
+          generation: await nextGeneration(parts, place),
+          fitted_at_utc: parts.now().toISOString(),
+        },
+      },
+      { onProgress: (done, total) => hooks.onProgress?.('coreset', done, total), signal: parts.stop },
+    );
+    hooks.onStep?.('coreset', performance.now() - coresetStarted);
+
+    const writeStarted = performance.now();
+    const calibration = await commit(parts, key, mmPerPx, fitted);
+    hooks.onStep?.('write', performance.now() - writeStarted);
+    return {
+      pictures: pictures.length,
+      embeddings: fitted.embeddings,
+      coresetSize: fitted.coresetSize,
+      grid: extractor.grid,
+      coresetRateRequested: request.keepAll ? 1 : parts.coresetRate,
+      coresetRateApplied: fitted.coresetRateApplied,
+      mmPerPx,
+      extractorName: extractor.name,
+      calibration,
+    };
+  } finally {
+    parts.fitting.delete(place.npzPath);
+  }
+}
+
+/**
+ * Embeds the pictures one after another: decoding of the next runs beside the network, and inspections that come in
+ * meanwhile wait for one picture at most.
+ */
+async function embedAll(parts: FitParts, pictures: readonly NamedBytes[], hooks: FitHooks): Promise<readonly Matrix[]> {
+  const embedded: Matrix[] = [];
+  const prepare = (index: number): Promise<PreparedPicture> | null => {
+    const picture = pictures[index];
+    if (picture === undefined) return null;
+    const prepared = parts.vision.prepare(picture.bytes, picture.name);
+    // Awaited one turn later; until then a failure must not count as unhandled.
+    prepared.catch(() => undefined);
+    return prepared;
+  };
+  let next = prepare(0);
+  while (next !== null) {
+    if (parts.stop.aborted)
+      throw new InspectionError(
+        'shutting_down',
+        'The service is shutting down; the fit was abandoned and nothing was changed.',
+      );
+    const prepared = await next;
+    next = prepare(embedded.length + 1);
+    hooks.onStep?.('decode', prepared.decodeMs);
+    hooks.onStep?.('prepare', prepared.prepareMs);
+    const { embeddings, extractMs } = await parts.vision.embed(prepared);
+    hooks.onStep?.('extract', extractMs);
+    embedded.push(embeddings);
+    hooks.onProgress?.('pictures', embedded.length, pictures.length);
+  }
+  return embedded;
+}
+
+/** Counts the fits of a place; a memory that is there but cannot be read was one of them. */
+async function nextGeneration({ models, vision }: FitParts, place: ModelPlace): Promise<number> {
+  const address = await models.address(place);
+  if (address === undefined) return 1;
+  try {
+    return (await vision.describe(address)).generation + 1;
+  } catch (error) {
+    if (error instanceof InspectionError && error.code === 'damaged_file') return 2;
+    throw error;
+  }
+}
+
+/** Makes the fit the one that answers; the scale is looked at again, because another fit may have set it meanwhile. */
+async function commit(
+  parts: FitParts,
+  key: ModelKey,
+  mmPerPx: number,
+  fitted: FittedMemory,
+): Promise<FitReport['calibration']> {
+  const { models } = parts;
+  return await parts.turns.take(`recipe ${key.recipeId}`, async () => {
+    await requireScale(models, key.recipeId, mmPerPx);
+    const staged = await models.stageEncodedMemory(key, fitted.encoded);
+    const { place } = await staged.commit();
+    await models.setRecipeMmPerPx(key.recipeId, mmPerPx);
+    const address = await models.address(place);
+    if (address === undefined) return 'none';
+    const state = calibrationState(
+      await models.readCalibration(place),
+      await parts.vision.describe(address),
+      parts.scoreRule,
+    );
+    return state === 'valid' ? 'kept' : state;
+  });
+}

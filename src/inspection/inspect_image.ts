@@ -1,0 +1,159 @@
+import { InspectionError } from '../errors.ts';
+import type { ExtractorInfo } from '../extractors/extractor.ts';
+import type { PatchGrid } from '../patchcore/grid.ts';
+import type { Region } from '../patchcore/regions.ts';
+import type { ShapeSpec } from '../patchcore/roi_mask.ts';
+import type { MemoryAddress, ModelStore } from '../store/model_store.ts';
+import type { ModelKey, ModelPlace } from '../store/places.ts';
+import type { MemoryDescription, PreparedPicture, Vision } from '../workers/vision.ts';
+import { calibrationState } from './calibration_state.ts';
+import type { NamedBytes } from './fit_model.ts';
+import { requireScale } from './recipe_scale.ts';
+import type { ScoreRule } from './score_rule.ts';
+
+export interface InspectRequest {
+  readonly key: ModelKey;
+  readonly mmPerPx: number;
+  /** Its bytes are given away. */
+  readonly picture: NamedBytes;
+  readonly shape: ShapeSpec;
+  readonly includeHeatmap: boolean;
+}
+
+/** What the answer says of how it was made, in the contract's words. */
+export interface InspectionParams {
+  readonly extractor: string;
+  /** Side of a square input, else [height, width]. */
+  readonly input_size: number | readonly [number, number];
+  readonly patch_size: number;
+  readonly coreset_rate: number | null;
+  readonly coreset_rate_applied: number | null;
+  readonly k: number;
+  readonly score_percentile: number;
+  readonly blur_sigma: number;
+  readonly mm_per_px: number;
+}
+
+export interface Inspection {
+  readonly score: number;
+  /** Null: not calibrated, or the calibration belongs to another memory. */
+  readonly threshold: number | null;
+  readonly decision: 'ok' | 'ng' | null;
+  readonly regions: readonly Region[];
+  readonly heatmapPng: Uint8Array | null;
+  readonly grid: PatchGrid;
+  readonly params: InspectionParams;
+  /** Milliseconds by step: decode, prepare, extract, search, map, regions, encode. */
+  readonly steps: Readonly<Record<string, number>>;
+}
+
+export interface InspectParts {
+  readonly vision: Vision;
+  readonly models: ModelStore;
+  readonly extractor: ExtractorInfo;
+  readonly scoreRule: ScoreRule;
+  readonly areaMm2Thr: number;
+}
+
+/**
+ * Inspects one picture. Memory and calibration come from the same place, and the calibration counts only for the very
+ * memory it was made with; a memory that is replaced meanwhile is noticed and the new one asked instead.
+ *
+ * @throws InspectionError `memory_not_fitted`, `extractor_mismatch`, `mm_per_px_conflict`, `invalid_shape`, `empty_mask`,
+ *   `damaged_file`, and the codes of `images/`
+ */
+export async function inspectImage(parts: InspectParts, request: InspectRequest): Promise<Inspection> {
+  const { vision, models } = parts;
+  await requireScale(models, request.key.recipeId, request.mmPerPx);
+  await requireMemory(parts, request.key);
+  const picture = await vision.prepare(request.picture.bytes, request.picture.name);
+  const { memory, calibration, measured } = await measureWithOneModel(parts, request.key, picture);
+
+  const threshold = calibration?.threshold ?? null;
+  const drawing = await vision.draw({
+    distances: measured.distances,
+    grid: measured.grid,
+    frame: picture.frame,
+    size: picture.size,
+    shape: request.shape,
+    sigmaPx: parts.scoreRule.sigmaPx,
+    scorePercentile: parts.scoreRule.percentile,
+    threshold,
+    areaMm2Thr: calibration?.area_mm2_thr ?? parts.areaMm2Thr,
+    mmPerPx: request.mmPerPx,
+    heatmap: request.includeHeatmap,
+  });
+  const { height, width } = parts.extractor.preprocessing;
+  return {
+    score: drawing.score,
+    threshold,
+    decision: threshold === null ? null : drawing.score >= threshold ? 'ng' : 'ok',
+    regions: drawing.regions,
+    heatmapPng: drawing.heatmapPng,
+    grid: measured.grid,
+    params: {
+      extractor: parts.extractor.name,
+      input_size: height === width ? height : [height, width],
+      patch_size: parts.extractor.patchSize,
+      coreset_rate: memory.coresetRateRequested,
+      coreset_rate_applied: memory.coresetRateApplied,
+      k: parts.scoreRule.k,
+      score_percentile: parts.scoreRule.percentile,
+      blur_sigma: parts.scoreRule.sigmaPx,
+      mm_per_px: request.mmPerPx,
+    },
+    steps: {
+      decode: picture.decodeMs,
+      prepare: picture.prepareMs,
+      extract: measured.extractMs,
+      search: measured.searchMs,
+      map: drawing.mapMs,
+      regions: drawing.regionsMs,
+      encode: drawing.encodeMs,
+    },
+  };
+}
+
+/** How often a memory may be replaced under one request before it gives up; twice is already hard to bring about. */
+const maxReplacements = 5;
+
+async function measureWithOneModel(parts: InspectParts, key: ModelKey, picture: PreparedPicture) {
+  for (let attempt = 0; attempt < maxReplacements; attempt++) {
+    const { place, address, memory } = await requireMemory(parts, key);
+    const stored = await parts.models.readCalibration(place);
+    const state = calibrationState(stored, memory, parts.scoreRule);
+    const measured = await parts.vision.measure(picture, address);
+    if (measured.memoryId === memory.memoryId) {
+      return { memory, calibration: state === 'valid' ? stored : null, measured };
+    }
+  }
+  throw new InspectionError(
+    'not_ready',
+    'The model was replaced several times while the picture was inspected; try again.',
+  );
+}
+
+interface FoundMemory {
+  readonly place: ModelPlace;
+  readonly address: MemoryAddress;
+  readonly memory: MemoryDescription;
+}
+
+async function requireMemory(parts: InspectParts, key: ModelKey): Promise<FoundMemory> {
+  const { place } = await parts.models.locate(key);
+  const address = await parts.models.address(place);
+  if (address === undefined) {
+    throw new InspectionError(
+      'memory_not_fitted',
+      `Memoria no encontrada: memory not fitted for role ${JSON.stringify(key.roleId)}, ROI ${JSON.stringify(key.roiId)}, model_key ${JSON.stringify(key.modelKey)} in recipe ${JSON.stringify(key.recipeId)}; fit it from good pictures with POST /fit_ok.`,
+    );
+  }
+  const memory = await parts.vision.describe(address);
+  if (memory.fingerprint !== null && memory.fingerprint !== parts.extractor.fingerprint) {
+    throw new InspectionError(
+      'extractor_mismatch',
+      `The memory was made with the extractor ${memory.extractorName ?? 'unknown'} (fingerprint ${memory.fingerprint.slice(0, 12)}), the service runs ${parts.extractor.name} (${parts.extractor.fingerprint.slice(0, 12)}); fit this role and ROI again, or start the service with EXTRACTOR and INPUT_SIZE as they were.`,
+    );
+  }
+  return { place, address, memory };
+}

@@ -1,0 +1,3 @@
+import { runServer } from './serve.ts';
+
+await runServer();

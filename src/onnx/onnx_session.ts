@@ -1,0 +1,91 @@
+import type { InferenceSession, Tensor } from 'onnxruntime-node';
+import { InspectionError } from '../errors.ts';
+
+/** A float32 tensor with its shape. */
+export interface FloatTensor {
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** What a graph output may be here. int64 indices arrive as bigint. */
+export interface OutputTensor {
+  readonly dims: readonly number[];
+  readonly data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
+}
+
+/** One loaded graph. `run` blocks the calling thread while it computes: call it in a worker. */
+export interface OnnxSession {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  /** Declared dims of an input; free ones are -1. */
+  inputDims(name: string): readonly number[];
+  /** @throws InspectionError `internal_error` with the engine's message as its cause */
+  run(feeds: Readonly<Record<string, FloatTensor>>): Promise<Readonly<Record<string, OutputTensor>>>;
+  dispose(): Promise<void>;
+}
+
+export interface SessionOptions {
+  /** Threads of one run, ≥ 1. */
+  readonly threads: number;
+}
+
+/**
+ * Loads an ONNX graph on the CPU provider. ONNX Runtime itself is loaded here, on first use (about 60 ms), so that a
+ * process which never infers never pays for it.
+ *
+ * @param model the file's bytes, or its path (for weights of many megabytes: they are then read by the engine)
+ * @throws InspectionError `invalid_model_card` when the engine cannot read the graph
+ */
+export async function openSession(model: Uint8Array | string, options: SessionOptions): Promise<OnnxSession> {
+  const ort = await import('onnxruntime-node');
+  const settings: InferenceSession.SessionOptions = {
+    executionProviders: ['cpu'],
+    graphOptimizationLevel: 'all',
+    executionMode: 'sequential',
+    intraOpNumThreads: options.threads,
+    interOpNumThreads: 1,
+    logSeverityLevel: 3,
+  };
+  let session: InferenceSession;
+  try {
+    // Two calls because the library's overloads do not take the union.
+    session =
+      typeof model === 'string'
+        ? await ort.InferenceSession.create(model, settings)
+        : await ort.InferenceSession.create(model, settings);
+  } catch (cause) {
+    throw new InspectionError(
+      'invalid_model_card',
+      'ONNX Runtime cannot read the model file: it is not a valid ONNX graph or uses an unknown operator.',
+      { cause },
+    );
+  }
+  return {
+    inputNames: session.inputNames,
+    outputNames: session.outputNames,
+    inputDims: (name) => {
+      const meta = session.inputMetadata.find((item) => item.name === name);
+      if (meta === undefined || !meta.isTensor) return [];
+      return meta.shape.map((dim) => (typeof dim === 'number' ? dim : -1));
+    },
+    run: async (feeds) => {
+      const tensors: Record<string, Tensor> = {};
+      for (const [name, tensor] of Object.entries(feeds)) {
+        tensors[name] = new ort.Tensor('float32', tensor.data, tensor.dims);
+      }
+      let results: InferenceSession.OnnxValueMapType;
+      try {
+        results = await session.run(tensors);
+      } catch (cause) {
+        throw new InspectionError('internal_error', 'ONNX Runtime failed while running a graph.', { cause });
+      }
+      const outputs: Record<string, OutputTensor> = {};
+      for (const [name, value] of Object.entries(results)) {
+        const tensor = value as Tensor;
+        outputs[name] = { dims: tensor.dims, data: tensor.data as OutputTensor['data'] };
+      }
+      return outputs;
+    },
+    dispose: () => session.release(),
+  };
+}

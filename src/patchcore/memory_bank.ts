@@ -1,0 +1,52 @@
+import { type CoresetHooks, coresetSize, selectCoreset } from './coreset.ts';
+import type { GridFrame, PatchGrid } from './grid.ts';
+import { type Matrix, normalizeRows, selectRows, type UnitRowMatrix } from './matrix.ts';
+
+/** What okng knows of good parts: a coreset of their patch embeddings. */
+export interface MemoryBank {
+  /** [kept, d] in the order they were picked. */
+  readonly rows: UnitRowMatrix;
+  /** How many patches it was chosen from. */
+  readonly embeddings: number;
+  /** rows / embeddings. */
+  readonly rateApplied: number;
+}
+
+/** A cell touched by less than this part of itself is padding: the rounding of a frame must not count. */
+const negligible = 1e-6;
+
+/**
+ * Normalises the patch embeddings of all good pictures and keeps a greedy k-center coreset of them.
+ *
+ * @param embeddings [patches, d] raw, all pictures below each other, cells of padding left out
+ * @param rate 0 < rate ≤ 1; 1 keeps every patch in its order
+ * @throws InspectionError `shape_mismatch` without patches; `request_aborted`
+ *
+ * Source: Roth et al. 2022, arXiv:2106.08265, sec. 3.1–3.2; they do not normalise.
+ */
+export function buildMemoryBank(embeddings: Matrix, rate: number, hooks: CoresetHooks = {}): MemoryBank {
+  const unit = normalizeRows(embeddings);
+  const size = coresetSize(unit.rows, rate);
+  const picks = selectCoreset(unit, size, hooks);
+  return {
+    rows: size === unit.rows ? unit : selectRows(unit, picks),
+    embeddings: unit.rows,
+    rateApplied: size / unit.rows,
+  };
+}
+
+/**
+ * The grid cells that the picture touches, in row-major order. A cell counts however little of it is picture, so that no
+ * pixel of the picture goes without a score; cells of padding only enter neither bank nor score.
+ */
+export function cellsInFrame(grid: PatchGrid, frame: GridFrame): Int32Array {
+  const firstRow = Math.max(0, Math.floor(frame.top + negligible));
+  const lastRow = Math.min(grid.rows, Math.ceil(frame.top + frame.height - negligible));
+  const firstCol = Math.max(0, Math.floor(frame.left + negligible));
+  const lastCol = Math.min(grid.cols, Math.ceil(frame.left + frame.width - negligible));
+  const cells: number[] = [];
+  for (let row = firstRow; row < lastRow; row++) {
+    for (let col = firstCol; col < lastCol; col++) cells.push(row * grid.cols + col);
+  }
+  return Int32Array.from(cells);
+}

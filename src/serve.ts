@@ -1,0 +1,76 @@
+import { pino } from 'pino';
+import { loadConfig } from './config.ts';
+import { InspectionError } from './errors.ts';
+import { listen } from './http/server.ts';
+import { createService } from './service.ts';
+
+/** Time for the last answers to leave after work was abandoned. */
+const farewellMs = 1000;
+
+/**
+ * The process: configuration → service → listen → (signal) drain → close.
+ *
+ * SIGTERM and SIGINT stop taking requests, finish those in progress for at most BDI_SHUTDOWN_TIMEOUT_S, abandon the
+ * rest (a fit leaves the old model in place) and end with exit code 0; a second signal ends at once. A configuration
+ * that cannot be used ends with 78 (EX_CONFIG) and the whole list, an address in use with 1.
+ */
+export async function runServer(overrides: Readonly<Record<string, string>> = {}): Promise<void> {
+  const config = loadOrExit(overrides);
+  const log = pino({ level: config.logLevel, base: { service: 'okng' } });
+  try {
+    const service = await createService(config);
+    const server = await listen(config, service, log);
+    const shown = server.host.includes(':') ? `[${server.host}]` : server.host;
+    log.info(
+      {
+        address: `http://${shown}:${server.port}`,
+        version: service.version,
+        extractor: service.extractor.name,
+        models_dir: config.modelsDir,
+      },
+      'listening',
+    );
+
+    let stopping = false;
+    const stop = async (signal: NodeJS.Signals) => {
+      if (stopping) {
+        log.warn({ signal }, 'second signal, ending at once');
+        process.exit(130);
+      }
+      stopping = true;
+      log.info({ signal, timeout_ms: config.shutdownTimeoutMs }, 'shutting down');
+      const clean = await server.drain(config.shutdownTimeoutMs);
+      // What is still running now is abandoned; its callers are told so before their connections go.
+      await service.close();
+      if (!clean) await server.drain(farewellMs);
+      server.cut();
+      log.info({ clean }, 'stopped');
+      process.exit(0);
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+
+    if (!config.lightImport) {
+      const started = performance.now();
+      try {
+        await service.warm();
+        log.info({ ms: Math.round(performance.now() - started) }, 'ready');
+      } catch (error) {
+        log.error({ err: error }, 'not ready: the extractor could not be loaded');
+      }
+    }
+  } catch (error) {
+    log.fatal({ err: error }, error instanceof Error ? error.message : 'could not start');
+    process.exit(error instanceof InspectionError ? 78 : 1);
+  }
+}
+
+function loadOrExit(overrides: Readonly<Record<string, string>>) {
+  try {
+    return loadConfig(process.env, overrides);
+  } catch (error) {
+    if (!(error instanceof InspectionError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(78);
+  }
+}

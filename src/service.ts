@@ -1,0 +1,153 @@
+import { access, constants, mkdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import type { Config } from './config.ts';
+import { InspectionError } from './errors.ts';
+import type { ExtractorInfo } from './extractors/extractor.ts';
+import { chooseExtractor } from './extractors/installed_extractors.ts';
+import { type CalibrateRequest, type Calibration, calibrateModel } from './inspection/calibrate_model.ts';
+import { type FitHooks, type FitReport, type FitRequest, fitModel } from './inspection/fit_model.ts';
+import { type Inspection, type InspectRequest, inspectImage } from './inspection/inspect_image.ts';
+import type { ScoreRule } from './inspection/score_rule.ts';
+import { createTurns } from './inspection/turns.ts';
+import { createModelStore } from './store/model_store.ts';
+import { threadedVision } from './workers/threaded_vision.ts';
+
+/** okng as one object: HTTP, the command line and tests call the same one. */
+export interface Service {
+  readonly version: string;
+  readonly extractor: ExtractorInfo;
+  health(): Health;
+  readiness(): Readiness;
+  fit(request: FitRequest, hooks?: FitHooks): Promise<FitReport>;
+  calibrate(request: CalibrateRequest): Promise<Calibration>;
+  inspect(request: InspectRequest): Promise<Inspection>;
+  /** The recipe's millimetres per pixel; null before its first fit. */
+  scaleOf(recipeId: string): Promise<number | null>;
+  /** Loads the extractor, so that the first picture is as fast as the next; failures show in `readiness`. */
+  warm(): Promise<void>;
+  /** Abandons fits in progress, ends the worker threads. */
+  close(): Promise<void>;
+}
+
+export interface Health {
+  readonly device: 'cpu';
+  readonly model: string;
+  /** Why a wished-for device is not in use. */
+  readonly reason: string | null;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  readonly problems: readonly string[];
+}
+
+/** Blur of the anomaly map in pixels of the picture. */
+const blurSigmaPx = 1;
+
+/** Banks kept loaded per network worker. */
+const bankCacheBytes = 1024 * 1024 * 1024;
+
+/** Temp files younger than this may belong to a fit of another process that is still running. */
+const staleTempMs = 60 * 60 * 1000;
+
+/**
+ * Wires the concrete parts. Reads the model card of the chosen extractor, but loads neither it nor ONNX Runtime nor
+ * sharp: those come with the first picture or with `warm`.
+ *
+ * @throws InspectionError `extractor_not_found`, `invalid_model_card`, `storage_full`
+ */
+export async function createService(config: Config): Promise<Service> {
+  const { source, info: extractor } = await chooseExtractor({
+    modelsDir: config.modelsDir,
+    ...(config.extractor !== null && { wanted: config.extractor }),
+    ...(config.inputSize !== null && { inputSize: config.inputSize }),
+  });
+  const models = createModelStore(config.modelsDir);
+  const vision = threadedVision({
+    pixels: { preprocessing: extractor.preprocessing, grid: extractor.grid, maxPixels: config.maxPixels },
+    network: { source, threads: config.threads, bankCacheBytes },
+    networkWorkers: config.workers,
+    // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
+    pixelWorkers: config.workers + 1,
+  });
+  const version = packageVersion();
+  const stop = new AbortController();
+  const turns = createTurns();
+  const fitting = new Set<string>();
+  const scoreRule: ScoreRule = { k: 1, percentile: config.scorePercentile, sigmaPx: blurSigmaPx };
+  const now = () => new Date();
+  let problems: readonly string[] = config.lightImport ? [] : ['The extractor is being loaded.'];
+
+  return {
+    version,
+    extractor,
+    health: () => ({ device: 'cpu', model: extractor.name, reason: deviceReason(config.device) }),
+    readiness: () => {
+      const now = stop.signal.aborted ? ['The service is shutting down.'] : problems;
+      return { ready: now.length === 0, problems: now };
+    },
+    fit: (request, hooks) =>
+      fitModel(
+        {
+          vision,
+          models,
+          extractor,
+          coresetRate: config.coresetRate,
+          scoreRule,
+          okngVersion: version,
+          fitting,
+          turns,
+          stop: stop.signal,
+          now,
+        },
+        request,
+        hooks,
+      ),
+    calibrate: (request) =>
+      calibrateModel({ vision, models, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now }, request),
+    inspect: (request) =>
+      inspectImage({ vision, models, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr }, request),
+    scaleOf: async (recipeId) => (await models.readRecipe(recipeId)).mm_per_px ?? null,
+    warm: async () => {
+      try {
+        await requireWritable(config.modelsDir);
+        await models.removeStaleTemps(Date.now(), staleTempMs);
+        await vision.warm();
+        problems = [];
+      } catch (error) {
+        problems = [
+          error instanceof InspectionError ? error.message : 'The extractor could not be loaded; the log tells why.',
+        ];
+        throw error;
+      }
+    },
+    close: async () => {
+      stop.abort();
+      await vision.close();
+    },
+  };
+}
+
+/** Other devices are a later version's; until then the wish is answered, not ignored. */
+function deviceReason(device: Config['device']): string | null {
+  if (device === 'auto' || device === 'cpu') return null;
+  return `DEVICE=${device} is not available in this build; the CPU serves.`;
+}
+
+async function requireWritable(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.R_OK | constants.W_OK);
+  } catch (cause) {
+    throw new InspectionError(
+      'not_ready',
+      'The models folder (BDI_MODELS_DIR) cannot be written to; check its owner and rights.',
+      { cause },
+    );
+  }
+}
+
+function packageVersion(): string {
+  const manifest = createRequire(import.meta.url)('../package.json') as { readonly version: string };
+  return manifest.version;
+}

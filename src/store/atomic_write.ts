@@ -1,0 +1,280 @@
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, unlink } from 'node:fs/promises';
+import { join, sep } from 'node:path';
+import { InspectionError } from '../errors.ts';
+
+/**
+ * Every change of the store goes through this module. A file is written under a temp name in its own folder, synced,
+ * then renamed: a reader sees the whole old file or the whole new one, after a power cut as well.
+ */
+
+const TEMP_PREFIX = '.tmp-';
+/** One write call may not exceed 2 GiB; smaller steps cost nothing. */
+const WRITE_STEP_BYTES = 64 * 1024 * 1024;
+
+/** One file to be, without its folder. */
+export interface NewFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** One step of a commit: let a staged file appear under its name, or let an old file vanish. */
+export type CommitStep = { readonly publish: string } | { readonly remove: string };
+
+/** Files written and synced under temp names, invisible until committed. Commit or discard exactly once. */
+export interface StagedFiles {
+  /**
+   * Takes the steps in order and syncs the folder after each, so that a power cut keeps a prefix of them. Without steps:
+   * publishes every file in the order given. A failure discards what is not yet published and leaves the steps already
+   * taken.
+   */
+  commit(steps?: readonly CommitStep[]): Promise<void>;
+  /** Removes the temps that are left. Safe after a commit. */
+  discard(): Promise<void>;
+}
+
+/** The `code` of a Node file error (`ENOENT`, ...), else undefined. */
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+const unavailable: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ESTALE']);
+
+/**
+ * Names what a plant can mend: a full disk or quota `storage_full`; missing rights, a read-only or failing disk, too many
+ * open files `storage_unavailable`. Any other error is returned as it is.
+ */
+export function storageError(error: unknown): unknown {
+  const errno = errnoOf(error);
+  if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+    return new InspectionError(
+      'storage_full',
+      'The disk (or quota) of the models folder is full; nothing was replaced. Free some space and send the request again.',
+      { cause: error },
+    );
+  }
+  if (errno !== undefined && unavailable.has(errno)) {
+    return new InspectionError(
+      'storage_unavailable',
+      `The models folder cannot be used now (${errno}); check its rights, the disk and the log.`,
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+/** Whether a name is a temp file's: listings and readers pass over these. */
+export function isTempName(name: string): boolean {
+  return name.startsWith(TEMP_PREFIX);
+}
+
+/** Makes renames, removals and new names in `folder` last through a power cut, where the platform can. */
+async function syncFolder(folder: string): Promise<void> {
+  // Windows cannot open a folder to sync it; NTFS journals names by itself.
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } catch (error) {
+    // Some network and FUSE file systems know no sync of folders: there is nothing more to do on them.
+    if (errnoOf(error) !== 'EINVAL' && errnoOf(error) !== 'ENOTSUP') throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function removeIfThere(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  let written = 0;
+  while (written < bytes.length) {
+    const step = Math.min(WRITE_STEP_BYTES, bytes.length - written);
+    written += (await handle.write(bytes, written, step)).bytesWritten;
+  }
+}
+
+async function writeTemp(path: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(path, 'wx');
+  try {
+    await writeAll(handle, bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Makes `root/segments…` one folder at a time, syncing each parent, and gives its path.
+ *
+ * Covers symbolic links: a segment that is a link must lead to a folder inside `root` (itself allowed to be a link, such
+ * as a mounted volume). Not covered: someone who swaps a folder for a link while we write, and hard links, which folders
+ * cannot have. The last file name needs no check, because a rename replaces a link instead of following it.
+ *
+ * @param segments names of ours, never a caller's text
+ * @throws InspectionError `damaged_file` when a segment leads outside or is not a folder; `storage_full`
+ */
+export async function ensureFolder(root: string, segments: readonly string[]): Promise<string> {
+  try {
+    await mkdir(root, { recursive: true });
+    const realRoot = await realpath(root);
+    let folder = root;
+    for (const segment of segments) {
+      const parent = folder;
+      folder = join(parent, segment);
+      if (await makeFolder(folder)) await syncFolder(parent);
+      const real = await realTarget(folder);
+      if (real?.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep) !== true) {
+        throw new InspectionError(
+          'damaged_file',
+          `The folder '${segments.join('/')}' of the store leads out of the store (or nowhere) through the link '${segment}'; ` +
+            'nothing was written. Replace the link by a folder.',
+        );
+      }
+      if (!(await lstat(real)).isDirectory()) {
+        throw new InspectionError(
+          'damaged_file',
+          `'${segment}' in the store must be a folder but is a file. Move that file away.`,
+        );
+      }
+    }
+    return folder;
+  } catch (error) {
+    throw storageError(error);
+  }
+}
+
+/** Where a path leads through its links; undefined for a link that leads nowhere. */
+async function realTarget(path: string): Promise<string | undefined> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** @returns whether it was made now */
+async function makeFolder(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/**
+ * Writes and syncs several files of one folder under temp names. Nothing is visible before {@link StagedFiles.commit}.
+ *
+ * @param folder exists already
+ * @throws InspectionError `storage_full`; every temp is removed before any throw
+ */
+export async function stageFiles(folder: string, files: readonly NewFile[]): Promise<StagedFiles> {
+  const temps = new Map<string, string>();
+
+  async function discard(): Promise<void> {
+    const left = [...temps.values()];
+    temps.clear();
+    await Promise.all(left.map(removeIfThere));
+  }
+
+  async function publish(name: string): Promise<void> {
+    const temp = temps.get(name);
+    if (temp === undefined) throw new InspectionError('internal_error', `The file '${name}' is not staged.`);
+    await rename(temp, join(folder, name));
+    temps.delete(name);
+  }
+
+  async function commit(steps: readonly CommitStep[] = files.map(({ name }) => ({ publish: name }))): Promise<void> {
+    try {
+      for (const step of steps) {
+        if ('publish' in step) {
+          await publish(step.publish);
+        } else if (!(await removeIfThere(join(folder, step.remove)))) {
+          continue;
+        }
+        await syncFolder(folder);
+      }
+    } catch (error) {
+      await discard();
+      throw storageError(error);
+    }
+  }
+
+  try {
+    for (const { name, bytes } of files) {
+      const temp = join(folder, `${TEMP_PREFIX}${randomUUID()}`);
+      temps.set(name, temp);
+      await writeTemp(temp, bytes);
+    }
+  } catch (error) {
+    await discard();
+    throw storageError(error);
+  }
+  return { commit, discard };
+}
+
+/**
+ * Replaces (or makes) one file as a whole.
+ *
+ * @param folder exists already
+ * @throws InspectionError `storage_full`; the old file stays
+ */
+export async function writeFileAtomically(folder: string, file: NewFile): Promise<void> {
+  const staged = await stageFiles(folder, [file]);
+  await staged.commit();
+}
+
+/** Removes one file; @returns whether there was one. A link is removed, not followed. */
+export async function removeFile(folder: string, name: string): Promise<boolean> {
+  const removed = await removeIfThere(join(folder, name));
+  if (removed) await syncFolder(folder);
+  return removed;
+}
+
+/**
+ * Removes the temp files a killed process left in `folder` (not below it).
+ *
+ * @param nowMs the present, in ms since 1970
+ * @param olderThanMs younger temps stay: they may be another process's that shares the folder and is writing. 0 only for
+ *   a caller that knows it is alone
+ * @returns how many were removed; 0 when the folder does not exist
+ */
+export async function removeStaleTemps(folder: string, nowMs: number, olderThanMs: number): Promise<number> {
+  let removed = 0;
+  for (const name of await namesIn(folder)) {
+    if (!isTempName(name)) continue;
+    const path = join(folder, name);
+    const ageMs = await ageOfFile(path, nowMs);
+    if (ageMs !== undefined && ageMs >= olderThanMs && (await removeIfThere(path))) removed++;
+  }
+  return removed;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return [];
+    throw error;
+  }
+}
+
+async function ageOfFile(path: string, nowMs: number): Promise<number | undefined> {
+  try {
+    const stat = await lstat(path);
+    return stat.isFile() ? nowMs - Math.floor(stat.mtimeMs) : undefined;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

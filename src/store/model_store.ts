@@ -1,0 +1,284 @@
+import { basename, join } from 'node:path';
+import { InspectionError } from '../errors.ts';
+import { ensureFolder, removeStaleTemps, stageFiles, writeFileAtomically } from './atomic_write.ts';
+import { type CalibrationFile, decodeCalibration, encodeCalibration } from './calibration_file.ts';
+import { decodeFlatL2, encodeFlatL2 } from './faiss_file.ts';
+import {
+  idsOfModelFileBase,
+  isRecipeFolder,
+  MODEL_FILE_SUFFIXES,
+  modelKeyOfFolder,
+  recipeFolder,
+} from './file_names.ts';
+import {
+  type EncodedMemory,
+  encodeMemory,
+  type NewMemory,
+  readModelMemory,
+  type StoredMemory,
+} from './model_memory.ts';
+import {
+  candidatePlaces,
+  DEFAULT_RECIPE,
+  type ModelKey,
+  type ModelPlace,
+  modelPlace,
+  ownPlace,
+  RECIPES_FOLDER,
+} from './places.ts';
+import { decodeRecipe, encodeRecipe, RECIPE_FILE, type RecipeFile, sameScale } from './recipe_file.ts';
+import { fileStamp, listFolder, readStoredFile } from './stored_file.ts';
+
+/** Where the answer for a key comes from, all of it. */
+export interface LocatedModel {
+  readonly place: ModelPlace;
+  readonly hasMemory: boolean;
+  /** Changes when anyone replaces the memory; undefined without one. Equal to the stamp of the memory read. */
+  readonly stamp: string | undefined;
+}
+
+/** One memory's file at one moment: `stamp` changes whenever the file does. */
+export interface MemoryAddress {
+  readonly path: string;
+  readonly stamp: string;
+}
+
+/** A memory written and synced, but not yet the one that answers. Commit or discard exactly once. */
+export interface StagedMemory {
+  readonly place: ModelPlace;
+  readonly memoryId: string;
+  /**
+   * Makes the memory the one that answers. The old index goes first, then the npz is replaced, then the new index
+   * appears, each synced before the next: a crash at any moment leaves the old memory or the new one, and never an index
+   * beside a memory it was not made from. At worst the index is missing, and a missing one is rebuilt.
+   *
+   * The calibration is left as it is; its `memory_id` tells whose it is.
+   *
+   * @throws InspectionError `storage_full`; what is staged is removed
+   */
+  commit(): Promise<LocatedModel>;
+  discard(): Promise<void>;
+}
+
+/** What {@link ModelStore.ensureIndex} found: `outdated` = the memory on disk is another by now, nothing done. */
+export type IndexState = 'good' | 'was_missing' | 'was_damaged' | 'was_different' | 'outdated';
+
+/** One memory found on disk. Ids are undefined where the name does not tell them (hashed, or the oldest generation). */
+export interface ListedModel {
+  readonly recipeId: string;
+  readonly modelKey: string | undefined;
+  readonly roleId: string | undefined;
+  readonly roiId: string | undefined;
+  readonly place: ModelPlace;
+  readonly hasCalibration: boolean;
+}
+
+/**
+ * Fitted models on disk. Readers never see half a file, whoever writes. Two writers of one model: the later one wins,
+ * file by file; keep them apart where that matters.
+ *
+ * Errors of every method: `damaged_file` and `storage_full` as named, `invalid_value` for ids that cannot be file names;
+ * other file errors (permissions, a broken disk) come as Node gives them, with a path in their text: do not show it.
+ */
+export interface ModelStore {
+  /** The first candidate place that has a memory; without any the own place, where a calibration may lie. */
+  locate(key: ModelKey): Promise<LocatedModel>;
+  /** Where a model of this key is written. */
+  ownPlace(key: ModelKey): ModelPlace;
+  /** The memory of one place at this moment; undefined without one. */
+  address(place: ModelPlace): Promise<MemoryAddress | undefined>;
+  /** See {@link readModelMemory}. Heavy for large banks (reads and hashes all of it). */
+  readMemory(place: ModelPlace): Promise<StoredMemory>;
+  /** Writes both files under temp names in the key's own place. Encodes first: heavy. */
+  stageMemory(key: ModelKey, memory: NewMemory): Promise<StagedMemory>;
+  /** The same for files that {@link encodeMemory} made elsewhere. */
+  stageEncodedMemory(key: ModelKey, encoded: EncodedMemory): Promise<StagedMemory>;
+  /** Compares the index with the bank and rewrites it from the bank unless equal. Heavy: reads the whole index. */
+  ensureIndex(place: ModelPlace, memory: StoredMemory): Promise<IndexState>;
+  /** The place's own calibration; undefined when there is none. @throws InspectionError `damaged_file` */
+  readCalibration(place: ModelPlace): Promise<CalibrationFile | undefined>;
+  /** Replaces the place's calibration as a whole. */
+  writeCalibration(place: ModelPlace, calibration: CalibrationFile): Promise<void>;
+  /** Empty when the recipe has no file yet. @throws InspectionError `damaged_file` */
+  readRecipe(recipeId: string): Promise<RecipeFile>;
+  /**
+   * Sets the recipe's scale unless it has one; call after the request succeeded.
+   *
+   * @returns the value on disk, which may differ from `mmPerPx` by the tolerance
+   * @throws InspectionError `mm_per_px_conflict` when the recipe has another value; `damaged_file`
+   */
+  setRecipeMmPerPx(recipeId: string, mmPerPx: number): Promise<number>;
+  /** Every memory at the root and in the recipes, sorted by place. Looks at names only. */
+  list(): Promise<readonly ListedModel[]>;
+  /** For the start: removes what killed processes left, in every folder this store writes to. @see removeStaleTemps */
+  removeStaleTemps(nowMs: number, olderThanMs: number): Promise<number>;
+}
+
+/**
+ * Keeps models under `modelsDir` as section 3 of the contract says. Touches nothing until a method is called; the folder
+ * need not exist.
+ */
+export function createModelStore(modelsDir: string): ModelStore {
+  // One change of recipe files at a time: read, compare, write must not interleave.
+  let recipeTurn: Promise<unknown> = Promise.resolve();
+
+  async function locate(key: ModelKey): Promise<LocatedModel> {
+    const places = candidatePlaces(modelsDir, key);
+    for (const place of places) {
+      const stamp = await fileStamp(place.npzPath);
+      if (stamp !== undefined) return { place, hasMemory: true, stamp };
+    }
+    return { place: ownPlace(modelsDir, key), hasMemory: false, stamp: undefined };
+  }
+
+  async function stageEncodedMemory(key: ModelKey, { npz, index, memoryId }: EncodedMemory): Promise<StagedMemory> {
+    const place = ownPlace(modelsDir, key);
+    const npzName = basename(place.npzPath);
+    const indexName = basename(place.indexPath);
+    const staged = await stageFiles(await ensureFolder(modelsDir, place.segments), [
+      { name: npzName, bytes: npz },
+      { name: indexName, bytes: index },
+    ]);
+    return {
+      place,
+      memoryId,
+      discard: staged.discard,
+      async commit() {
+        await staged.commit([{ remove: indexName }, { publish: npzName }, { publish: indexName }]);
+        const stamp = await fileStamp(place.npzPath);
+        return { place, hasMemory: stamp !== undefined, stamp };
+      },
+    };
+  }
+
+  async function ensureIndex(place: ModelPlace, memory: StoredMemory): Promise<IndexState> {
+    const state = await inspectIndex(place, memory);
+    if (state === 'good') return state;
+    const name = basename(place.indexPath);
+    const folder = await ensureFolder(modelsDir, place.segments);
+    const staged = await stageFiles(folder, [{ name, bytes: encodeFlatL2(memory.bank) }]);
+    // A fit may have replaced the memory since it was read; an index of the old one must not appear beside the new.
+    if ((await fileStamp(place.npzPath)) !== memory.stamp) {
+      await staged.discard();
+      return 'outdated';
+    }
+    await staged.commit();
+    return state;
+  }
+
+  async function writeCalibration(place: ModelPlace, calibration: CalibrationFile): Promise<void> {
+    const bytes = encodeCalibration(calibration);
+    const folder = await ensureFolder(modelsDir, place.segments);
+    await writeFileAtomically(folder, { name: basename(place.calibrationPath), bytes });
+  }
+
+  async function readRecipe(recipeId: string): Promise<RecipeFile> {
+    const file = await readStoredFile(join(modelsDir, RECIPES_FOLDER, recipeFolder(recipeId), RECIPE_FILE));
+    return file === undefined ? {} : decodeRecipe(file.bytes, RECIPE_FILE);
+  }
+
+  async function setRecipeInTurn(recipeId: string, mmPerPx: number): Promise<number> {
+    if (!Number.isFinite(mmPerPx) || mmPerPx <= 0) {
+      throw new InspectionError('invalid_value', `mm_per_px must be a finite number > 0, got ${mmPerPx}.`);
+    }
+    const recipe = await readRecipe(recipeId);
+    if (recipe.mm_per_px !== undefined) {
+      if (sameScale(recipe.mm_per_px, mmPerPx)) return recipe.mm_per_px;
+      throw new InspectionError(
+        'mm_per_px_conflict',
+        `Recipe '${recipeId}' has mm_per_px ${recipe.mm_per_px}, this request says ${mmPerPx}. ` +
+          'Send the same value, or use another recipe for another scale.',
+      );
+    }
+    const folder = await ensureFolder(modelsDir, [RECIPES_FOLDER, recipeFolder(recipeId)]);
+    await writeFileAtomically(folder, { name: RECIPE_FILE, bytes: encodeRecipe({ ...recipe, mm_per_px: mmPerPx }) });
+    return mmPerPx;
+  }
+
+  return {
+    locate,
+    ownPlace: (key) => ownPlace(modelsDir, key),
+    async address({ npzPath }) {
+      const stamp = await fileStamp(npzPath);
+      return stamp === undefined ? undefined : { path: npzPath, stamp };
+    },
+    readMemory: (place) => readModelMemory(place.npzPath),
+    stageMemory: (key, memory) => stageEncodedMemory(key, encodeMemory(memory)),
+    stageEncodedMemory,
+    ensureIndex,
+    async readCalibration(place) {
+      const file = await readStoredFile(place.calibrationPath);
+      return file && decodeCalibration(file.bytes, basename(place.calibrationPath));
+    },
+    writeCalibration,
+    readRecipe,
+    setRecipeMmPerPx(recipeId, mmPerPx) {
+      const turn = () => setRecipeInTurn(recipeId, mmPerPx);
+      // The turn before may have failed; that was its caller's to hear.
+      const done = recipeTurn.then(turn, turn);
+      recipeTurn = done;
+      return done;
+    },
+    list: () => listModels(modelsDir),
+    async removeStaleTemps(nowMs, olderThanMs) {
+      let removed = 0;
+      for (const segments of await foldersOf(modelsDir)) {
+        removed += await removeStaleTemps(join(modelsDir, ...segments), nowMs, olderThanMs);
+      }
+      return removed;
+    },
+  };
+}
+
+async function inspectIndex(place: ModelPlace, { bank }: StoredMemory): Promise<IndexState> {
+  const file = await readStoredFile(place.indexPath);
+  if (file === undefined) return 'was_missing';
+  try {
+    const stored = decodeFlatL2(file.bytes, basename(place.indexPath));
+    const sameShape = stored.rows === bank.rows && stored.cols === bank.cols;
+    return sameShape && asBytes(stored.data).equals(asBytes(bank.data)) ? 'good' : 'was_different';
+  } catch (error) {
+    if (error instanceof InspectionError && error.code === 'damaged_file') return 'was_damaged';
+    throw error;
+  }
+}
+
+function asBytes({ buffer, byteOffset, byteLength }: Float32Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** The folders below `modelsDir` that models and recipes are written to: the root, each recipe, each key in it. */
+async function foldersOf(modelsDir: string): Promise<string[][]> {
+  const folders: string[][] = [[]];
+  for (const recipe of (await listFolder(join(modelsDir, RECIPES_FOLDER))).filter(isRecipeFolder)) {
+    folders.push([RECIPES_FOLDER, recipe]);
+    for (const keyFolder of await listFolder(join(modelsDir, RECIPES_FOLDER, recipe))) {
+      if (keyFolder !== 'datasets') folders.push([RECIPES_FOLDER, recipe, keyFolder]);
+    }
+  }
+  return folders;
+}
+
+async function listModels(modelsDir: string): Promise<ListedModel[]> {
+  const models: ListedModel[] = [];
+  for (const segments of await foldersOf(modelsDir)) {
+    const [, recipeId = DEFAULT_RECIPE, keyFolder] = segments;
+    // A recipe's own folder holds no models, only the folders of its keys.
+    if (segments.length === 2) continue;
+    const names = await listFolder(join(modelsDir, ...segments));
+    const present = new Set(names);
+    for (const name of names.filter((file) => file.endsWith(MODEL_FILE_SUFFIXES.npz))) {
+      const base = name.slice(0, -MODEL_FILE_SUFFIXES.npz.length);
+      const ids = idsOfModelFileBase(base);
+      models.push({
+        recipeId,
+        modelKey: keyFolder === undefined ? ids?.roiId : modelKeyOfFolder(keyFolder),
+        roleId: ids?.roleId,
+        roiId: ids?.roiId,
+        place: modelPlace(modelsDir, segments, base),
+        hasCalibration: present.has(base + MODEL_FILE_SUFFIXES.calibration),
+      });
+    }
+  }
+  return models;
+}

@@ -1,0 +1,23 @@
+import { fitMemory } from './fit_steps.ts';
+import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
+import { drawPicture, type PixelSettings, preparePicture } from './pixel_steps.ts';
+import type { Vision } from './vision.ts';
+
+/** The same steps in the calling thread: for tests and for programs that do one thing. Calls must not overlap. */
+export function inlineVision(settings: { readonly pixels: PixelSettings; readonly network: NetworkSettings }): Vision {
+  const network = createNetworkSteps(settings.network);
+  return {
+    prepare: (bytes, name) => preparePicture(bytes, name, settings.pixels),
+    embed: network.embed,
+    measure: network.measure,
+    describe: network.describe,
+    draw: drawPicture,
+    fit: async (order, hooks = {}) =>
+      fitMemory(order, {
+        ...(hooks.onProgress !== undefined && { onProgress: hooks.onProgress }),
+        shouldStop: () => hooks.signal?.aborted === true,
+      }),
+    warm: network.warm,
+    close: network.dispose,
+  };
+}

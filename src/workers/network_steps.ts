@@ -1,0 +1,147 @@
+import { InspectionError } from '../errors.ts';
+import type { Extractor } from '../extractors/extractor.ts';
+import { type ExtractorSource, openExtractor } from '../extractors/installed_extractors.ts';
+import type { Neighbors } from '../neighbors/neighbors.ts';
+import { createOnnxNeighbors } from '../neighbors/onnx_neighbors.ts';
+import { type Matrix, normalizeRows, selectRows } from '../patchcore/matrix.ts';
+import { cellsInFrame } from '../patchcore/memory_bank.ts';
+import { readModelMemory } from '../store/model_memory.ts';
+import type { MemoryAddress } from '../store/model_store.ts';
+import type { EmbeddedPicture, MeasuredPicture, MemoryDescription, PreparedPicture } from './vision.ts';
+
+/** The steps that need a loaded network or a loaded bank. One per thread: neither is safe for concurrent calls. */
+export interface NetworkSteps {
+  embed(picture: PreparedPicture): Promise<EmbeddedPicture>;
+  measure(picture: PreparedPicture, memory: MemoryAddress): Promise<MeasuredPicture>;
+  describe(memory: MemoryAddress): Promise<MemoryDescription>;
+  warm(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+export interface NetworkSettings {
+  readonly source: ExtractorSource;
+  readonly threads: number;
+  /** Banks kept loaded are dropped, longest unused first, beyond this many bytes; the one in use always stays. */
+  readonly bankCacheBytes: number;
+}
+
+interface LoadedMemory {
+  readonly stamp: string;
+  readonly description: MemoryDescription;
+  readonly neighbors: Neighbors;
+  readonly bytes: number;
+}
+
+/** Loads the extractor on first use and each bank on first use, again when its file has changed. */
+export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
+  let extractor: Promise<Extractor> | null = null;
+  // A Map keeps insertion order: the first key is the one unused for longest.
+  const memories = new Map<string, LoadedMemory>();
+
+  const openOnce = (): Promise<Extractor> => {
+    const opened =
+      extractor ??
+      openExtractor(settings.source, { threads: settings.threads }).catch((error: unknown) => {
+        // A card may be mended while the service runs: the next picture tries again.
+        extractor = null;
+        throw error;
+      });
+    extractor = opened;
+    return opened;
+  };
+
+  const load = async ({ path, stamp }: MemoryAddress): Promise<LoadedMemory> => {
+    const cached = memories.get(path);
+    memories.delete(path);
+    if (cached !== undefined && cached.stamp === stamp) {
+      memories.set(path, cached);
+      return cached;
+    }
+    await cached?.neighbors.dispose();
+    const { bank, grid, metadata, memoryId, stamp: found } = await readModelMemory(path);
+    const loaded: LoadedMemory = {
+      // The stamp of what was read: the file may have been replaced since the caller looked.
+      stamp: found,
+      bytes: bank.data.byteLength,
+      neighbors: await createOnnxNeighbors(bank, { threads: settings.threads }),
+      description: {
+        memoryId,
+        fingerprint: metadata.fingerprint ?? null,
+        extractorName: metadata.extractor ?? null,
+        grid,
+        rows: bank.rows,
+        cols: bank.cols,
+        coresetRateRequested: metadata.coreset_rate_requested ?? null,
+        coresetRateApplied: metadata.coreset_rate_applied ?? null,
+        mmPerPx: metadata.mm_per_px ?? null,
+        generation: metadata.generation ?? 1,
+      },
+    };
+    memories.set(path, loaded);
+    await evict();
+    return loaded;
+  };
+
+  const evict = async (): Promise<void> => {
+    let bytes = [...memories.values()].reduce((sum, memory) => sum + memory.bytes, 0);
+    for (const [path, memory] of memories) {
+      if (bytes <= settings.bankCacheBytes || memories.size === 1) return;
+      memories.delete(path);
+      bytes -= memory.bytes;
+      await memory.neighbors.dispose();
+    }
+  };
+
+  return {
+    embed: async (picture) => {
+      const started = performance.now();
+      const { embeddings, grid } = await (await openOnce()).extract(picture.input);
+      const cells = cellsInFrame(grid, picture.frame);
+      return {
+        embeddings: cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells),
+        extractMs: performance.now() - started,
+      };
+    },
+    measure: async (picture, address) => {
+      const memory = await load(address);
+      const started = performance.now();
+      const { embeddings, grid } = await (await openOnce()).extract(picture.input);
+      const extracted = performance.now();
+      requireMatch(memory.description, embeddings, grid);
+      const cells = cellsInFrame(grid, picture.frame);
+      const queries = normalizeRows(cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells));
+      const table = await memory.neighbors.search(queries, 1);
+      const distances = new Float32Array(grid.rows * grid.cols);
+      for (const [row, cell] of cells.entries()) distances[cell] = table.distances[row * table.k] as number;
+      return {
+        memoryId: memory.description.memoryId,
+        grid,
+        distances,
+        extractMs: extracted - started,
+        searchMs: performance.now() - extracted,
+      };
+    },
+    describe: async (address) => (await load(address)).description,
+    warm: async () => {
+      const opened = await openOnce();
+      const { height, width } = opened.info.preprocessing;
+      await opened.extract({ height, width, data: new Float32Array(3 * height * width) });
+    },
+    dispose: async () => {
+      for (const memory of memories.values()) await memory.neighbors.dispose();
+      memories.clear();
+      const opened = extractor;
+      extractor = null;
+      if (opened !== null) await (await opened).dispose();
+    },
+  };
+}
+
+/** Backs up the fingerprint for memories that have none: what cannot be compared must not be scored. */
+function requireMatch(memory: MemoryDescription, embeddings: Matrix, grid: { rows: number; cols: number }): void {
+  if (memory.cols === embeddings.cols && memory.grid.rows === grid.rows && memory.grid.cols === grid.cols) return;
+  throw new InspectionError(
+    'extractor_mismatch',
+    `The memory holds ${memory.cols} numbers per patch on a ${memory.grid.rows} × ${memory.grid.cols} grid, the extractor in use gives ${embeddings.cols} on ${grid.rows} × ${grid.cols}; fit again, or start the service with the extractor the memory was made with.`,
+  );
+}

@@ -1,0 +1,58 @@
+import { decodeImage } from '../images/decode.ts';
+import { gridFrame, prepareInput } from '../images/letterbox.ts';
+import { encodeGrayPng } from '../images/png.ts';
+import type { Preprocessing } from '../images/preprocessing.ts';
+import { anomalyMap } from '../patchcore/anomaly_map.ts';
+import type { PatchGrid } from '../patchcore/grid.ts';
+import { heatmap } from '../patchcore/heatmap.ts';
+import { imageScore } from '../patchcore/image_score.ts';
+import { findRegions } from '../patchcore/regions.ts';
+import { resolveShape, roiMask } from '../patchcore/roi_mask.ts';
+import type { Drawing, DrawOrder, PreparedPicture } from './vision.ts';
+
+/** What the pixel steps must know of the extractor they prepare for. */
+export interface PixelSettings {
+  readonly preprocessing: Preprocessing;
+  readonly grid: PatchGrid;
+  readonly maxPixels: number;
+}
+
+/** Bytes → network input. */
+export async function preparePicture(
+  bytes: Uint8Array,
+  name: string,
+  settings: PixelSettings,
+): Promise<PreparedPicture> {
+  const started = performance.now();
+  const image = await decodeImage(bytes, { name, maxPixels: settings.maxPixels });
+  const decoded = performance.now();
+  const { input, placement } = prepareInput(image, settings.preprocessing);
+  return {
+    size: { height: image.height, width: image.width },
+    input,
+    frame: gridFrame(placement, input, settings.grid),
+    decodeMs: decoded - started,
+    prepareMs: performance.now() - decoded,
+  };
+}
+
+/** Distances → score, regions and heatmap, in the caller's pixels. */
+export async function drawPicture(order: DrawOrder): Promise<Drawing> {
+  const started = performance.now();
+  const mask = roiMask(resolveShape(order.shape, order.size), order.size);
+  const map = anomalyMap(order.distances, order.grid, order.frame, order.size, order.sigmaPx);
+  const score = imageScore(map, mask, order.scorePercentile);
+  const mapped = performance.now();
+  const minAreaPx = order.areaMm2Thr / (order.mmPerPx * order.mmPerPx);
+  const regions = order.threshold === null ? [] : findRegions(map, mask, order.threshold, minAreaPx, order.mmPerPx);
+  const found = performance.now();
+  const heatmapPng = order.heatmap ? await encodeGrayPng({ ...order.size, data: heatmap(map, mask) }) : null;
+  return {
+    score,
+    regions,
+    heatmapPng,
+    mapMs: mapped - started,
+    regionsMs: found - mapped,
+    encodeMs: performance.now() - found,
+  };
+}

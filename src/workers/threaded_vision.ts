@@ -1,0 +1,114 @@
+import { fileURLToPath } from 'node:url';
+import { Piscina } from 'piscina';
+import { InspectionError } from '../errors.ts';
+import type { NetworkSettings } from './network_steps.ts';
+import { movable, type Outcome, unwrap } from './outcome.ts';
+import type { PixelSettings } from './pixel_steps.ts';
+import type { FitHooks, FitOrder, FittedMemory, Vision } from './vision.ts';
+
+export interface ThreadedVisionSettings {
+  readonly pixels: PixelSettings;
+  readonly network: NetworkSettings;
+  /** Threads that hold a network of their own. */
+  readonly networkWorkers: number;
+  /** Threads that decode, draw and encode. */
+  readonly pixelWorkers: number;
+}
+
+/** How often a running fit is asked for its progress. */
+const gaugeIntervalMs = 200;
+
+/**
+ * The steps in three pools of threads: one for pixels (stateless), one for the network and the banks (each thread owns
+ * its session), one thread for coresets, which take seconds to minutes and must not stand in the way of inspections.
+ * Pools and what they load come up on first use.
+ */
+export function threadedVision(settings: ThreadedVisionSettings): Vision {
+  let closed = false;
+  const pools: Piscina[] = [];
+
+  const lazyPool = (name: string, size: number, data: unknown): (() => Piscina) => {
+    let pool: Piscina | null = null;
+    return () => {
+      if (closed) throw new InspectionError('shutting_down', 'The service is shutting down and takes no more work.');
+      pool ??= openPool(name, size, data);
+      if (!pools.includes(pool)) pools.push(pool);
+      return pool;
+    };
+  };
+  const pixels = lazyPool('pixel_worker', settings.pixelWorkers, settings.pixels);
+  const network = lazyPool('network_worker', settings.networkWorkers, settings.network);
+  const fitting = lazyPool('fit_worker', 1, null);
+
+  const run = async <T>(
+    pool: () => Piscina,
+    name: string,
+    task: unknown,
+    give: readonly ArrayBufferView[] = [],
+  ): Promise<T> => {
+    try {
+      return unwrap((await pool().run(task, { name, transferList: movable(give) })) as Outcome<T>);
+    } catch (error) {
+      if (error instanceof InspectionError) throw error;
+      if (closed)
+        throw new InspectionError('shutting_down', 'The service is shutting down; the request was abandoned.', {
+          cause: error,
+        });
+      throw error;
+    }
+  };
+
+  const fit = async (order: FitOrder, hooks: FitHooks = {}): Promise<FittedMemory> => {
+    const gauge = new Int32Array(new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT));
+    const stop = () => Atomics.store(gauge, 2, 1);
+    hooks.signal?.addEventListener('abort', stop, { once: true });
+    if (hooks.signal?.aborted === true) stop();
+    const look = setInterval(() => {
+      if (gauge[1] !== 0) hooks.onProgress?.(gauge[0] as number, gauge[1] as number);
+    }, gaugeIntervalMs);
+    try {
+      return await run<FittedMemory>(
+        fitting,
+        'fit',
+        { order, gauge },
+        order.pictures.map(({ data }) => data),
+      );
+    } finally {
+      clearInterval(look);
+      hooks.signal?.removeEventListener('abort', stop);
+    }
+  };
+
+  return {
+    prepare: (bytes, name) => run(pixels, 'prepare', { bytes, name }, [bytes]),
+    embed: (picture) => run(network, 'embed', picture, [picture.input.data]),
+    measure: (picture, memory) => run(network, 'measure', { picture, memory }),
+    describe: (memory) => run(network, 'describe', memory),
+    draw: (order) => run(pixels, 'draw', order, [order.distances]),
+    fit,
+    warm: async () => {
+      await Promise.all([
+        ...Array.from({ length: settings.networkWorkers }, () => run(network, 'warm', null)),
+        ...Array.from({ length: settings.pixelWorkers }, () => run(pixels, 'warm', null)),
+      ]);
+    },
+    close: async () => {
+      closed = true;
+      await Promise.all(pools.map((pool) => pool.destroy()));
+    },
+  };
+}
+
+function openPool(name: string, size: number, data: unknown): Piscina {
+  // Compiled, the worker is JavaScript beside this file; from source (scripts, tests) Node needs a loader for it.
+  const fromSource = import.meta.url.endsWith('.ts');
+  return new Piscina({
+    filename: fileURLToPath(new URL(`./${name}.${fromSource ? 'ts' : 'js'}`, import.meta.url)),
+    execArgv: fromSource ? ['--import', 'tsx'] : [],
+    minThreads: size,
+    maxThreads: size,
+    workerData: data,
+    // A worker that sleeps in Atomics.wait would delay the engine's own callbacks.
+    atomics: 'disabled',
+  });
+}

@@ -1,0 +1,122 @@
+import type { NetworkInput } from '../extractors/extractor.ts';
+import type { GridFrame, ImageSize, PatchGrid } from '../patchcore/grid.ts';
+import type { Matrix } from '../patchcore/matrix.ts';
+import type { Region } from '../patchcore/regions.ts';
+import type { ShapeSpec } from '../patchcore/roi_mask.ts';
+import type { EncodedMemory, MemoryMetadata } from '../store/model_memory.ts';
+import type { MemoryAddress } from '../store/model_store.ts';
+
+/** A picture made ready for the network, with what is needed to find the way back to its own pixels. */
+export interface PreparedPicture {
+  readonly size: ImageSize;
+  readonly input: NetworkInput;
+  /** Where the picture lies on the patch grid; a letterboxed one does not cover it all. */
+  readonly frame: GridFrame;
+  readonly decodeMs: number;
+  readonly prepareMs: number;
+}
+
+/** The patch embeddings of one good picture: only the cells that the picture touches, raw (not normalised). */
+export interface EmbeddedPicture {
+  readonly embeddings: Matrix;
+  readonly extractMs: number;
+}
+
+/** What is known of a memory without its rows. */
+export interface MemoryDescription {
+  /** Hex sha256 over rows, grid and fingerprint: equal memories have equal ids. */
+  readonly memoryId: string;
+  /** Null when the memory was fitted elsewhere and does not say. */
+  readonly fingerprint: string | null;
+  readonly extractorName: string | null;
+  readonly grid: PatchGrid;
+  readonly rows: number;
+  readonly cols: number;
+  readonly coresetRateRequested: number | null;
+  readonly coresetRateApplied: number | null;
+  readonly mmPerPx: number | null;
+  readonly generation: number;
+}
+
+/** Distances of one picture's patches to their nearest bank row. */
+export interface MeasuredPicture {
+  /** The memory that was really used; compare it with the one that was described. */
+  readonly memoryId: string;
+  readonly grid: PatchGrid;
+  /** [rows · cols] Euclidean, 0 in cells that hold padding only. */
+  readonly distances: Float32Array;
+  readonly extractMs: number;
+  readonly searchMs: number;
+}
+
+export interface DrawOrder {
+  readonly distances: Float32Array;
+  readonly grid: PatchGrid;
+  readonly frame: GridFrame;
+  readonly size: ImageSize;
+  readonly shape: ShapeSpec;
+  readonly sigmaPx: number;
+  readonly scorePercentile: number;
+  /** Null: no regions. */
+  readonly threshold: number | null;
+  readonly areaMm2Thr: number;
+  readonly mmPerPx: number;
+  readonly heatmap: boolean;
+}
+
+export interface Drawing {
+  readonly score: number;
+  readonly regions: readonly Region[];
+  readonly heatmapPng: Uint8Array | null;
+  readonly mapMs: number;
+  readonly regionsMs: number;
+  readonly encodeMs: number;
+}
+
+export interface FitOrder {
+  /** Patch embeddings per picture, in the order the pictures were posted. */
+  readonly pictures: readonly Matrix[];
+  readonly grid: PatchGrid;
+  readonly coresetRate: number;
+  /** What the file says beside the bank; the fit adds the numbers it finds. */
+  readonly about: Omit<
+    MemoryMetadata,
+    'n_images' | 'n_embeddings' | 'coreset_size' | 'coreset_rate_requested' | 'coreset_rate_applied'
+  >;
+}
+
+/** A fitted memory as the files to be written; nothing is on disk yet. */
+export interface FittedMemory {
+  readonly encoded: EncodedMemory;
+  readonly embeddings: number;
+  readonly coresetSize: number;
+  readonly coresetRateApplied: number;
+}
+
+export interface FitHooks {
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The heavy steps of okng, off the event loop. The bytes of `prepare`, the picture of `embed` and the embeddings of `fit`
+ * are given away: with worker threads they are moved, not copied. A picture may be measured again, so `measure` copies.
+ *
+ * Errors: what the steps throw, with their codes; `shutting_down` after `close`.
+ */
+export interface Vision {
+  /** Decodes and letterboxes. @throws InspectionError the codes of `images/` */
+  prepare(bytes: Uint8Array, name: string): Promise<PreparedPicture>;
+  embed(picture: PreparedPicture): Promise<EmbeddedPicture>;
+  /** @throws InspectionError `damaged_file`; `extractor_mismatch` when the widths or grids differ */
+  measure(picture: PreparedPicture, memory: MemoryAddress): Promise<MeasuredPicture>;
+  /** @throws InspectionError `damaged_file` */
+  describe(memory: MemoryAddress): Promise<MemoryDescription>;
+  /** Map, mask, score, regions and the heatmap's PNG. @throws InspectionError `empty_mask`, `invalid_shape` */
+  draw(order: DrawOrder): Promise<Drawing>;
+  /** Coreset and the bytes of the files. @throws InspectionError `request_aborted` when the signal fires */
+  fit(order: FitOrder, hooks?: FitHooks): Promise<FittedMemory>;
+  /** Loads the extractor and the codecs, so that the first picture is as fast as the next. */
+  warm(): Promise<void>;
+  close(): Promise<void>;
+}

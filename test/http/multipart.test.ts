@@ -1,0 +1,109 @@
+import { Readable } from 'node:stream';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { readForm } from '../../src/http/multipart.ts';
+
+const limits = { maxBodyBytes: 1024 * 1024 };
+const crlf = '\r\n';
+
+function read(contentType: string, body: string | Uint8Array, maxBodyBytes = limits.maxBodyBytes) {
+  return readForm(contentType, Readable.from([Buffer.from(body)]), { maxBodyBytes });
+}
+
+/** As .NET's MultipartFormDataContent frames it: quoted boundary, bare names, a type on every part. */
+const dotNetBody = [
+  '--7f3e 1',
+  'Content-Type: text/plain; charset=utf-8',
+  'Content-Disposition: form-data; name=role_id',
+  '',
+  'Flansch Ø',
+  '--7f3e 1',
+  'Content-Type: text/plain; charset=utf-8',
+  'Content-Disposition: form-data; name=mm_per_px',
+  '',
+  '1E-05',
+  '--7f3e 1',
+  'Content-Type: application/json; charset=utf-8',
+  'Content-Disposition: form-data; name=shape',
+  '',
+  '{"kind":"circle"}',
+  '--7f3e 1',
+  'Content-Type: image/png',
+  "Content-Disposition: form-data; name=image; filename=x.png; filename*=utf-8''%C3%A4.png",
+  '',
+  'PICTURE',
+  '--7f3e 1--',
+  '',
+].join(crlf);
+
+describe('readForm', () => {
+  it("reads .NET's framing", async () => {
+    const form = await read('multipart/form-data; boundary="7f3e 1"', dotNetBody);
+    expect(Object.fromEntries(form.fields)).toEqual({
+      role_id: 'Flansch Ø',
+      mm_per_px: '1E-05',
+      shape: '{"kind":"circle"}',
+    });
+    expect(form.files).toEqual([{ field: 'image', name: 'ä.png', bytes: new Uint8Array(Buffer.from('PICTURE')) }]);
+  });
+
+  it("reads a browser's framing", async () => {
+    const data = new FormData();
+    data.append('role_id', 'a"b\r\nc');
+    data.append('images', new File(['one'], 'ü 1.png', { type: 'image/png' }));
+    data.append('images', new File(['two'], '2.png'));
+    const request = new Request('http://localhost', { method: 'POST', body: data });
+    const form = await read(request.headers.get('content-type') as string, new Uint8Array(await request.arrayBuffer()));
+    expect(form.fields.get('role_id')).toBe('a"b\r\nc');
+    expect(form.files.map(({ field, name, bytes }) => [field, name, Buffer.from(bytes).toString()])).toEqual([
+      ['images', 'ü 1.png', 'one'],
+      ['images', '2.png', 'two'],
+    ]);
+  });
+
+  it('takes an octet-stream part without a file name for text, but a picture for a picture', async () => {
+    const part = (name: string) =>
+      `--b${crlf}Content-Disposition: form-data; name="${name}"${crlf}Content-Type: application/octet-stream${crlf}${crlf}value${crlf}`;
+    const form = await read('multipart/form-data; boundary=b', `${part('role_id')}${part('image')}--b--${crlf}`);
+    expect(form.fields.get('role_id')).toBe('value');
+    expect(form.files.map(({ field }) => field)).toEqual(['image']);
+  });
+
+  it('gives every file an array of its own, so that it can be moved to a worker', async () => {
+    const form = await read('multipart/form-data; boundary="7f3e 1"', dotNetBody);
+    const bytes = form.files[0]?.bytes as Uint8Array;
+    expect(bytes.buffer.byteLength).toBe(bytes.byteLength);
+  });
+
+  it('refuses every body that is cut short', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 0, max: dotNetBody.length - 5 }), async (length) => {
+        await expect(read('multipart/form-data; boundary="7f3e 1"', dotNetBody.slice(0, length))).rejects.toMatchObject(
+          {
+            code: 'invalid_multipart',
+          },
+        );
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('refuses other content types, a missing boundary and a body over the limit', async () => {
+    await expect(read('application/json', '{}')).rejects.toMatchObject({ code: 'unsupported_media_type' });
+    await expect(readForm(undefined, null, limits)).rejects.toMatchObject({ code: 'unsupported_media_type' });
+    await expect(read('multipart/form-data', dotNetBody)).rejects.toMatchObject({ code: 'invalid_multipart' });
+    await expect(read('multipart/form-data; boundary="7f3e 1"', dotNetBody, 300)).rejects.toMatchObject({
+      code: 'body_too_large',
+    });
+  });
+
+  it('refuses more text fields than anybody needs', async () => {
+    const parts = Array.from(
+      { length: 201 },
+      (_, i) => `--b${crlf}Content-Disposition: form-data; name="f${i}"${crlf}${crlf}1${crlf}`,
+    );
+    await expect(read('multipart/form-data; boundary=b', `${parts.join('')}--b--${crlf}`)).rejects.toMatchObject({
+      code: 'too_many_parts',
+    });
+  });
+});

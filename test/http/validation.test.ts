@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest';
+import { calibrateNgRequest, fitOkForm, inferForm } from '../../src/http/schemas.ts';
+import { parseJson, parseWith, resolveRecipe } from '../../src/http/validation.ts';
+
+const form = { role_id: 'flange', roi_id: 'top', mm_per_px: '0.1' };
+
+describe('form fields', () => {
+  it.each([
+    ['0.1', 0.1],
+    ['1E-05', 1e-5],
+    [' 2 ', 2],
+    ['.5', 0.5],
+  ])('reads mm_per_px %j', (text, value) => {
+    expect(parseWith(fitOkForm, { ...form, mm_per_px: text }).mm_per_px).toBe(value);
+  });
+
+  it.each([
+    ['0', 'invalid_value'],
+    ['-1', 'invalid_value'],
+    ['NaN', 'invalid_value'],
+    ['Infinity', 'invalid_value'],
+    ['1e999', 'invalid_value'],
+    ['abc', 'invalid_type'],
+    ['0,1', 'invalid_type'],
+    ['0x10', 'invalid_type'],
+    ['', 'invalid_type'],
+  ])('refuses mm_per_px %j as %s, naming field and value', (text, code) => {
+    expect(() => parseWith(fitOkForm, { ...form, mm_per_px: text })).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining('mm_per_px') }),
+    );
+  });
+
+  it.each(['true', '1', 'YES', 'On'])('reads %j as true', (text) => {
+    expect(parseWith(fitOkForm, { ...form, memory_fit: text }).memory_fit).toBe(true);
+  });
+
+  it.each(['false', '0', 'No', 'OFF'])('reads %j as false', (text) => {
+    expect(parseWith(inferForm, { ...form, include_heatmap: text }).include_heatmap).toBe(false);
+  });
+
+  it("has the contract's defaults: no memory_fit, a heatmap", () => {
+    expect(parseWith(fitOkForm, form)).toMatchObject({ memory_fit: false, use_dataset: false });
+    expect(parseWith(inferForm, form).include_heatmap).toBe(true);
+  });
+
+  it('names every missing field', () => {
+    expect(() => parseWith(fitOkForm, { role_id: 'x' })).toThrow(
+      expect.objectContaining({
+        code: 'missing_field',
+        message: 'The field roi_id is missing. The field mm_per_px is missing.',
+      }),
+    );
+  });
+
+  it('takes ids of 200 characters of any script, not 201, not half a surrogate pair', () => {
+    expect(parseWith(fitOkForm, { ...form, role_id: '😀'.repeat(200) }).role_id).toHaveLength(400);
+    expect(() => parseWith(fitOkForm, { ...form, role_id: '😀'.repeat(201) })).toThrow(
+      /role_id has 201 characters; at most 200/,
+    );
+    expect(() => parseWith(fitOkForm, { ...form, role_id: '\ud800' })).toThrow(/role_id holds half a surrogate pair/);
+    expect(() => parseWith(fitOkForm, { ...form, role_id: '  ' })).toThrow(/role_id must not be empty/);
+  });
+});
+
+describe('calibration body', () => {
+  const body = { role_id: 'flange', roi_id: 'top', ok_scores: [1] };
+
+  it('takes null for what may be absent', () => {
+    expect(parseWith(calibrateNgRequest, { ...body, ng_scores: null, mm_per_px: null, unknown: 1 })).toMatchObject({
+      ng_scores: null,
+    });
+  });
+
+  it.each([
+    [{ ok_scores: undefined }, 'missing_field'],
+    [{ ok_scores: [] }, 'invalid_value'],
+    [{ ok_scores: ['1'] }, 'invalid_type'],
+    [{ ok_scores: 'x' }, 'invalid_type'],
+    [{ ok_scores: [Number.POSITIVE_INFINITY] }, 'invalid_value'],
+    [{ ng_scores: [null] }, 'invalid_type'],
+    [{ score_percentile: 101 }, 'invalid_value'],
+    [{ area_mm2_thr: -1 }, 'invalid_value'],
+    [{ mm_per_px: 0 }, 'invalid_value'],
+    [{ role_id: 5 }, 'invalid_type'],
+  ])('refuses %j as %s', (change, code) => {
+    expect(() => parseWith(calibrateNgRequest, { ...body, ...change })).toThrow(expect.objectContaining({ code }));
+  });
+
+  it('refuses a body that is no object', () => {
+    expect(() => parseWith(calibrateNgRequest, [1])).toThrow(expect.objectContaining({ code: 'invalid_type' }));
+  });
+});
+
+describe('parseJson', () => {
+  it.each(['{"a": NaN}', '{', '', 'Infinity'])('refuses %j', (text) => {
+    expect(() => parseJson(Buffer.from(text))).toThrow(expect.objectContaining({ code: 'invalid_json' }));
+  });
+
+  it('refuses bytes that are not UTF-8', () => {
+    expect(() => parseJson(Uint8Array.of(0x22, 0xff, 0x22))).toThrow(/not UTF-8/);
+  });
+});
+
+describe('resolveRecipe', () => {
+  it('takes the first that is named, trimmed and lower-cased', () => {
+    expect(resolveRecipe(undefined, null)).toBe('default');
+    expect(resolveRecipe(' ', 'Line-2 ')).toBe('line-2');
+    expect(resolveRecipe('A_1', 'b')).toBe('a_1');
+  });
+
+  it.each(['last', ' LAST', '../x', 'a b', '-a', 'ä', 'a'.repeat(65)])('refuses %j', (text) => {
+    expect(() => resolveRecipe(text)).toThrow(expect.objectContaining({ code: 'invalid_value' }));
+  });
+});

@@ -1,0 +1,191 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import {
+  ensureFolder,
+  removeFile,
+  removeStaleTemps,
+  stageFiles,
+  storageError,
+  writeFileAtomically,
+} from '../../src/store/atomic_write.ts';
+
+/** What the disk does at the next write, sync or rename; undefined: its work. */
+const disk = vi.hoisted(() => ({ fails: undefined as string | undefined, at: '', log: [] as string[] }));
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  const step = (name: string) => {
+    disk.log.push(name);
+    if (disk.at === name && disk.fails !== undefined) throw Object.assign(new Error(disk.fails), { code: disk.fails });
+  };
+  const open: typeof real.open = async (path, flags, mode) => {
+    const handle = await real.open(path, flags, mode);
+    const kind = flags === 'r' ? 'folder' : 'file';
+    const { write, sync } = handle;
+    handle.write = ((...args: unknown[]) => {
+      step('write');
+      return Reflect.apply(write, handle, args);
+    }) as typeof write;
+    handle.sync = () => {
+      step(`sync ${kind}`);
+      return sync.call(handle);
+    };
+    return handle;
+  };
+  const rename: typeof real.rename = async (from, to) => {
+    step('rename');
+    await real.rename(from, to);
+  };
+  const unlink: typeof real.unlink = async (path) => {
+    await real.unlink(path);
+    disk.log.push('unlink');
+  };
+  return { ...real, open, rename, unlink };
+});
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+let folder = '';
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'okng-atomic-'));
+  Object.assign(disk, { fails: undefined, at: '', log: [] });
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+describe('writeFileAtomically', () => {
+  it('writes and syncs before the rename, and syncs the folder after', async () => {
+    await writeFileAtomically(folder, { name: 'a', bytes: bytes('new') });
+    expect(await readFile(join(folder, 'a'), 'utf8')).toBe('new');
+    expect(disk.log).toEqual(['write', 'sync file', 'rename', 'sync folder']);
+    expect(await readdir(folder)).toEqual(['a']);
+  });
+
+  it.each([
+    ['ENOSPC', 'write'],
+    ['EDQUOT', 'sync file'],
+    ['ENOSPC', 'rename'],
+  ])('keeps the old file and leaves no temp on %s at %s', async (fails, at) => {
+    await writeFileAtomically(folder, { name: 'a', bytes: bytes('old') });
+    Object.assign(disk, { fails, at });
+    await expect(writeFileAtomically(folder, { name: 'a', bytes: bytes('new') })).rejects.toMatchObject({
+      code: 'storage_full',
+      message: expect.not.stringContaining(folder),
+    });
+    expect(await readFile(join(folder, 'a'), 'utf8')).toBe('old');
+    expect(await readdir(folder)).toEqual(['a']);
+  });
+
+  it('lets other errors pass as they are', async () => {
+    Object.assign(disk, { fails: 'EIO', at: 'write' });
+    await expect(writeFileAtomically(folder, { name: 'a', bytes: bytes('x') })).rejects.toMatchObject({ code: 'EIO' });
+    expect(storageError('text')).toBe('text');
+  });
+
+  it('replaces a link instead of writing through it', async () => {
+    await writeFile(join(folder, 'target'), 'mine');
+    await symlink('target', join(folder, 'a'));
+    await writeFileAtomically(folder, { name: 'a', bytes: bytes('new') });
+    expect(await readFile(join(folder, 'target'), 'utf8')).toBe('mine');
+    expect(await readFile(join(folder, 'a'), 'utf8')).toBe('new');
+  });
+});
+
+describe('stageFiles', () => {
+  const two = [
+    { name: 'a', bytes: bytes('new a') },
+    { name: 'b', bytes: bytes('new b') },
+  ];
+
+  it('shows nothing before the commit and nothing after a discard', async () => {
+    const staged = await stageFiles(folder, two);
+    expect((await readdir(folder)).every((name) => name.startsWith('.tmp-'))).toBe(true);
+    await staged.discard();
+    expect(await readdir(folder)).toEqual([]);
+    await staged.discard();
+  });
+
+  it('takes the steps in their order, each synced before the next', async () => {
+    await writeFile(join(folder, 'b'), 'old b');
+    const staged = await stageFiles(folder, two);
+    disk.log.length = 0;
+    await staged.commit([{ remove: 'b' }, { publish: 'a' }, { publish: 'b' }]);
+    expect(disk.log).toEqual(['unlink', 'sync folder', 'rename', 'sync folder', 'rename', 'sync folder']);
+    expect(await readFile(join(folder, 'b'), 'utf8')).toBe('new b');
+  });
+
+  it('removes the first temp when the second cannot be written', async () => {
+    const endless = {
+      name: 'b',
+      bytes: Object.defineProperty(bytes('x'), 'length', {
+        get: () => {
+          throw new Error('no');
+        },
+      }),
+    };
+    await expect(stageFiles(folder, [{ name: 'a', bytes: bytes('x') }, endless])).rejects.toThrow('no');
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('refuses to publish what was not staged, and discards', async () => {
+    const staged = await stageFiles(folder, two);
+    await expect(staged.commit([{ publish: 'c' }])).rejects.toMatchObject({ code: 'internal_error' });
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+describe('ensureFolder', () => {
+  it('makes each folder and syncs its parent, once', async () => {
+    expect(await ensureFolder(folder, ['recipes', 'x'])).toBe(join(folder, 'recipes', 'x'));
+    expect(disk.log).toEqual(['sync folder', 'sync folder']);
+    await ensureFolder(folder, ['recipes', 'x']);
+    expect(disk.log).toHaveLength(2);
+  });
+
+  it('refuses a link out of the root, wherever it stands, and writes nothing behind it', async () => {
+    const outside = join(folder, 'outside');
+    const root = join(folder, 'root');
+    await mkdir(outside);
+    await mkdir(root);
+    await symlink(outside, join(root, 'recipes'));
+    await symlink(join(folder, 'nowhere'), join(root, 'dangling'));
+    const refused = { code: 'damaged_file', message: expect.not.stringContaining(folder) };
+    await expect(ensureFolder(root, ['recipes', 'x'])).rejects.toMatchObject(refused);
+    await expect(ensureFolder(root, ['recipes'])).rejects.toMatchObject(refused);
+    await expect(ensureFolder(root, ['dangling'])).rejects.toMatchObject(refused);
+    expect(await readdir(outside)).toEqual([]);
+  });
+
+  it('allows a root that is a link, links inside it, and makes a root that is missing', async () => {
+    await ensureFolder(join(folder, 'deep', 'root'), ['a']);
+    await symlink(join(folder, 'deep', 'root'), join(folder, 'link'));
+    await symlink('a', join(folder, 'deep', 'root', 'b'));
+    expect(await ensureFolder(join(folder, 'link'), ['b', 'c'])).toBe(join(folder, 'link', 'b', 'c'));
+    expect(await readdir(join(folder, 'deep', 'root', 'a'))).toEqual(['c']);
+  });
+
+  it('names a file that stands where a folder must', async () => {
+    await writeFile(join(folder, 'recipes'), '');
+    await expect(ensureFolder(folder, ['recipes'])).rejects.toMatchObject({ code: 'damaged_file' });
+  });
+});
+
+describe('removeStaleTemps', () => {
+  it('removes temps of the age only, and nothing else', async () => {
+    for (const name of ['.tmp-old', '.tmp-young', 'model.npz']) await writeFile(join(folder, name), '');
+    await mkdir(join(folder, '.tmp-folder'));
+    await utimes(join(folder, '.tmp-old'), 1000, 1000);
+    await utimes(join(folder, '.tmp-young'), 1900, 1900);
+    await utimes(join(folder, 'model.npz'), 1000, 1000);
+    expect(await removeStaleTemps(folder, 2_000_000, 600_000)).toBe(1);
+    expect((await readdir(folder)).sort()).toEqual(['.tmp-folder', '.tmp-young', 'model.npz']);
+    expect(await removeStaleTemps(join(folder, 'absent'), 2_000_000, 0)).toBe(0);
+  });
+});
+
+it('removeFile tells whether there was one', async () => {
+  await writeFile(join(folder, 'a'), '');
+  expect(await removeFile(folder, 'a')).toBe(true);
+  expect(await removeFile(folder, 'a')).toBe(false);
+});

@@ -1,0 +1,106 @@
+import { describe, expect, it } from 'vitest';
+import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
+import { decodeMemory, encodeMemory, memoryIdOf, readModelMemory } from '../../src/store/model_memory.ts';
+import type { NpyArray } from '../../src/store/npy.ts';
+import { encodeNpz } from '../../src/store/npz.ts';
+import { axisBank, someMemory } from './some_memory.ts';
+
+const fileName = 'YQ__Yg.npz';
+const read = (bytes: Uint8Array) => decodeMemory({ bytes, stamp: 's' }, fileName);
+const scalar = (value: number): NpyArray => ({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(value)) });
+const text = (value: string): NpyArray => ({ dtype: 'text', shape: [], data: [value] });
+const emb = (rows: number, cols: number, ...data: number[]): NpyArray => ({
+  dtype: 'float32',
+  shape: [rows, cols],
+  data: Float32Array.from(data),
+});
+const good = { emb: emb(2, 2, 1, 0, 0, 1), token_h: scalar(32), token_w: scalar(31), metadata: text('{}') };
+
+describe('encodeMemory', () => {
+  it('can be read back, metadata with the memory id', () => {
+    const memory = someMemory(7);
+    const { npz, index, memoryId } = encodeMemory(memory);
+    const stored = read(npz);
+    expect(stored).toMatchObject({ bank: memory.bank, grid: memory.grid, memoryId, stamp: 's' });
+    expect(stored.metadata).toEqual({ ...memory.metadata, memory_id: memoryId });
+    expect(decodeFlatL2(index, '')).toEqual(memory.bank);
+  });
+
+  it('refuses a bank without rows and numbers that JSON would lose', () => {
+    expect(() => encodeMemory({ ...someMemory(1), bank: axisBank(0, 4, 0) })).toThrow(/without rows/);
+    const metadata = { ...someMemory(1).metadata, mm_per_px: Number.NaN };
+    expect(() => encodeMemory({ ...someMemory(1), metadata })).toThrow(/'mm_per_px' is NaN/);
+  });
+});
+
+describe('memoryIdOf', () => {
+  it('changes with the numbers, the shape, the grid and the fingerprint, and with nothing else', () => {
+    const grid = { rows: 32, cols: 31 };
+    const ids = [
+      memoryIdOf(axisBank(4, 4, 0), grid, 'f'),
+      memoryIdOf(axisBank(4, 4, 1), grid, 'f'),
+      memoryIdOf(axisBank(2, 8, 0), grid, 'f'),
+      memoryIdOf(axisBank(4, 4, 0), { rows: 31, cols: 32 }, 'f'),
+      memoryIdOf(axisBank(4, 4, 0), grid, 'g'),
+    ];
+    expect(new Set(ids).size).toBe(5);
+    expect(memoryIdOf(axisBank(4, 4, 0), { ...grid }, 'f')).toBe(ids[0]);
+    expect(ids[0]).toMatch(/^[0-9a-f]{64}$/);
+  });
+});
+
+describe('decodeMemory', () => {
+  it('reads the predecessor: other keys, a square input size, int32 sides, or no metadata', () => {
+    const json = '{"extractor": "vit_x", "input_size": 448, "coreset_rate": 0.02, "mm_per_px": "?", "k": 1}';
+    const old = {
+      ...good,
+      token_h: { dtype: 'int32', shape: [1], data: Int32Array.of(32) } as const,
+      metadata: text(json),
+    };
+    expect(read(encodeNpz(old)).metadata).toMatchObject({
+      extractor: 'vit_x',
+      input_size: { height: 448, width: 448 },
+      coreset_rate: 0.02,
+      mm_per_px: undefined,
+    });
+    const { metadata: _, ...bare } = good;
+    expect(read(encodeNpz(bare))).toMatchObject({ grid: { rows: 32, cols: 31 }, metadata: {} });
+  });
+
+  it('keeps zero rows and rows a little shorter than 1', () => {
+    const bank = emb(3, 2, 0, 0, 0.9, 0, 0.6, 0.8);
+    expect(read(encodeNpz({ ...good, emb: bank })).bank.rows).toBe(3);
+  });
+
+  it.each<[string, Record<string, NpyArray>, RegExp]>([
+    ['NaN', { ...good, emb: emb(2, 2, 1, 0, Number.NaN, 1) }, /'emb'.*row 1 has a number that is not finite/],
+    ['Infinity', { ...good, emb: emb(2, 2, Infinity, 0, 0, 1) }, /'emb'.*row 0 has a number that is not finite/],
+    ['rows not normalised', { ...good, emb: emb(2, 2, 1, 0, 3, 4) }, /row 1 has length 5/],
+    ['one dimension', { ...good, emb: { dtype: 'float32', shape: [2], data: Float32Array.of(1, 0) } }, /float32 \(2\)/],
+    ['no rows', { ...good, emb: emb(0, 2) }, /'emb' must be/],
+    ['integers', { ...good, emb: { dtype: 'int32', shape: [1, 1], data: Int32Array.of(1) } }, /int32/],
+    ['no sides', { emb: good.emb, metadata: good.metadata }, /'token_h' is missing/],
+    ['no bank', { token_h: scalar(1), token_w: scalar(1) }, /'emb' is missing/],
+    ['side 0', { ...good, token_w: scalar(0) }, /'token_w'.*not 0/],
+    ['a negative side', { ...good, token_h: scalar(-32) }, /'token_h'.*not -32/],
+    ['a huge side', { ...good, token_h: scalar(2 ** 40) }, /'token_h'/],
+    ['two sides', { ...good, token_h: { dtype: 'int32', shape: [2], data: Int32Array.of(3, 4) } }, /not 3, 4/],
+    ['half a side', { ...good, token_h: { dtype: 'float64', shape: [], data: Float64Array.of(1.5) } }, /not 1.5/],
+    ['text as side', { ...good, token_h: text('32') }, /'token_h'/],
+    ['broken JSON', { ...good, metadata: text('{') }, /not JSON/],
+    ['a JSON list', { ...good, metadata: text('[]') }, /JSON object/],
+    ['a number as metadata', { ...good, metadata: scalar(1) }, /'metadata' must be one text/],
+    ['another memory id', { ...good, metadata: text('{"memory_id": "abc"}') }, /its metadata says abc/],
+  ])('refuses %s by name', (_, arrays, message) => {
+    expect(() => read(encodeNpz(arrays))).toThrow(
+      expect.objectContaining({ code: 'damaged_file', message: expect.stringMatching(message) }),
+    );
+    expect(() => read(encodeNpz(arrays))).toThrow(fileName);
+  });
+});
+
+it('readModelMemory says that there is none, in the words the GUI knows and without the path', async () => {
+  const error = await readModelMemory('/some/where/YQ__Yg.npz').catch((caught: Error) => caught);
+  expect(error).toMatchObject({ code: 'memory_not_fitted', message: expect.not.stringContaining('/some') });
+  expect(error).toMatchObject({ message: expect.stringMatching(/memoria no encontrada.*memory not fitted/i) });
+});

@@ -1,0 +1,65 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
+import { createModelStore } from '../../src/store/model_store.ts';
+import { someMemory } from './some_memory.ts';
+
+/** How many changes of the disk are still made before the process is as good as dead. */
+const power = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  const spend = () => {
+    if (power.left-- <= 0) throw new Error('no power');
+  };
+  const open: typeof real.open = (path, flags, mode) => {
+    if (flags !== 'r') spend();
+    return real.open(path, flags, mode);
+  };
+  const rename: typeof real.rename = async (from, to) => {
+    spend();
+    await real.rename(from, to);
+  };
+  const unlink: typeof real.unlink = async (path) => {
+    spend();
+    await real.unlink(path);
+  };
+  return { ...real, open, rename, unlink };
+});
+
+let modelsDir = '';
+beforeEach(async () => {
+  modelsDir = await mkdtemp(join(tmpdir(), 'okng-crash-'));
+});
+afterEach(async () => {
+  power.left = Number.POSITIVE_INFINITY;
+  await rm(modelsDir, { recursive: true });
+});
+
+it('leaves a whole memory and no foreign index wherever the power fails', async () => {
+  const store = createModelStore(modelsDir);
+  const key = { recipeId: 'default', modelKey: 'b', roleId: 'a', roiId: 'b' };
+  const refit = async (generation: number) => (await store.stageMemory(key, someMemory(generation))).commit();
+  const found: string[] = [];
+  for (let changes = 0; changes <= 5; changes++) {
+    power.left = Number.POSITIVE_INFINITY;
+    await refit(1);
+    power.left = changes;
+    const done = await refit(2).then(
+      () => true,
+      () => false,
+    );
+    power.left = Number.POSITIVE_INFINITY;
+
+    const { place } = await store.locate(key);
+    const memory = await store.readMemory(place);
+    const names = await readdir(modelsDir);
+    const hasIndex = names.includes(basename(place.indexPath));
+    if (hasIndex) expect(decodeFlatL2(await readFile(place.indexPath), '')).toEqual(memory.bank);
+    found.push(`${memory.metadata.generation}${hasIndex ? ' with index' : ''}${done ? ', done' : ''}`);
+  }
+  // Two temps, the old index removed, the npz, the index.
+  expect(found).toEqual(['1 with index', '1 with index', '1 with index', '1', '2', '2 with index, done']);
+});
