@@ -1,7 +1,7 @@
 import { createGraph } from '../onnx/onnx_graph.ts';
 import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
-import type { Matrix } from '../patchcore/matrix.ts';
-import { type NeighborTable, neighborCount, squaredDistance } from '../patchcore/nearest_neighbors.ts';
+import { type Matrix, squaredDistance } from '../patchcore/matrix.ts';
+import { type NeighborTable, neighborCount } from '../patchcore/nearest_neighbors.ts';
 import type { Neighbors } from './neighbors.ts';
 
 export interface OnnxNeighborsOptions {

@@ -109,3 +109,33 @@ export function concatRows(matrices: readonly Matrix[]): Matrix {
   }
   return createMatrix(rows, first.cols, data);
 }
+
+/** Squared Euclidean distance of two rows of equally wide matrices, summed in float64. */
+export function squaredDistance(a: Matrix, aRow: number, b: Matrix, bRow: number): number {
+  const { cols } = a;
+  const { data: left } = a;
+  const { data: right } = b;
+  let i = aRow * cols;
+  let j = bRow * cols;
+  const end = i + cols;
+  // Four sums, so that one addition need not wait for the last.
+  let first = 0;
+  let second = 0;
+  let third = 0;
+  let fourth = 0;
+  for (const whole = end - (cols & 3); i < whole; i += 4, j += 4) {
+    const d0 = (left[i] as number) - (right[j] as number);
+    const d1 = (left[i + 1] as number) - (right[j + 1] as number);
+    const d2 = (left[i + 2] as number) - (right[j + 2] as number);
+    const d3 = (left[i + 3] as number) - (right[j + 3] as number);
+    first += d0 * d0;
+    second += d1 * d1;
+    third += d2 * d2;
+    fourth += d3 * d3;
+  }
+  for (; i < end; i++, j++) {
+    const difference = (left[i] as number) - (right[j] as number);
+    first += difference * difference;
+  }
+  return first + second + (third + fourth);
+}

@@ -1,5 +1,5 @@
 import { InspectionError } from '../errors.ts';
-import type { Matrix } from './matrix.ts';
+import { type Matrix, squaredDistance } from './matrix.ts';
 
 /** The k nearest bank rows of every query row, nearest first; ties go to the lower index. */
 export interface NeighborTable {
@@ -61,17 +61,4 @@ export function neighborCount(queries: Matrix, bank: Pick<Matrix, 'rows' | 'cols
     );
   }
   return Math.min(k, bank.rows);
-}
-
-/** Squared Euclidean distance of two rows, summed in float64. */
-export function squaredDistance(a: Matrix, aRow: number, b: Matrix, bRow: number): number {
-  const { cols } = a;
-  const aStart = aRow * cols;
-  const bStart = bRow * cols;
-  let sum = 0;
-  for (let i = 0; i < cols; i++) {
-    const difference = (a.data[aStart + i] as number) - (b.data[bStart + i] as number);
-    sum += difference * difference;
-  }
-  return sum;
 }

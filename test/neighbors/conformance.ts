@@ -3,11 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Neighbors } from '../../src/neighbors/neighbors.ts';
 import { createMatrix, type Matrix, normalizeRows } from '../../src/patchcore/matrix.ts';
 import { nearestNeighbors } from '../../src/patchcore/nearest_neighbors.ts';
-
-/** A matrix from rows that one can read. */
-export function matrixOf(rows: readonly (readonly number[])[]): Matrix {
-  return createMatrix(rows.length, rows[0]?.length ?? 1, Float32Array.from(rows.flat()));
-}
+import { matrixOf } from '../matrices.ts';
 
 /** Few values on few places: equal rows and equal distances come up all the time. */
 const coarseRows = (cols: number, maxRows: number) =>
