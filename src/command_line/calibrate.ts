@@ -28,10 +28,10 @@ export function calibrateCommand(cli: Command): Command {
       '--ok FILE',
       'scores of good parts: a JSON list, one number per line, or the output of infer --json',
     )
-    .option('--ng FILE', 'scores of bad parts, likewise')
-    .option('--mm-per-px N', "millimetres per pixel (default: the recipe's value)", positiveNumber)
-    .option('--area-mm2-thr N', 'smallest reported region in mm²', positiveNumber)
-    .option('--score-percentile N', 'percentile of the OK scores', percentileNumber)
+    .option('--ng <file>', 'scores of bad parts, likewise')
+    .option('--mm-per-px <n>', "millimetres per pixel (default: the recipe's value)", positiveNumber)
+    .option('--area-mm2-thr <n>', 'smallest reported region in mm²', positiveNumber)
+    .option('--score-percentile <n>', 'percentile of the OK scores', percentileNumber)
     .option('--json', 'print the calibration as JSON')
     .action(async (options: CalibrateOptions) => {
       await withService(options, async (service) => {

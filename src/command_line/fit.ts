@@ -15,7 +15,7 @@ export function fitCommand(cli: Command): Command {
   return withModelOptions(cli.command('fit'))
     .description('Fit the memory of one role and ROI from good pictures.')
     .argument('<paths...>', 'picture files, or folders of them')
-    .requiredOption('--mm-per-px N', 'millimetres per pixel of the pictures', positiveNumber)
+    .requiredOption('--mm-per-px <n>', 'millimetres per pixel of the pictures', positiveNumber)
     .option('--memory-fit', 'keep every patch instead of a coreset')
     .option('--json', 'print the result as JSON')
     .action(async (paths: readonly string[], options: FitOptions) => {

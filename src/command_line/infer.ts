@@ -21,10 +21,10 @@ export function inferCommand(cli: Command): Command {
   return withModelOptions(cli.command('infer'))
     .description('Inspect pictures: score, verdict, defect regions.')
     .argument('<paths...>', 'picture files, or folders of them')
-    .option('--mm-per-px N', "millimetres per pixel (default: the recipe's value)", positiveNumber)
-    .option('--shape JSON', 'ROI in the pictures, as in POST /infer')
+    .option('--mm-per-px <n>', "millimetres per pixel (default: the recipe's value)", positiveNumber)
+    .option('--shape <json>', 'ROI in the pictures, as in POST /infer')
     .option('--json', 'print one JSON object per picture and line')
-    .option('--heatmap-dir DIR', 'write each heatmap there as <picture>_heatmap.png')
+    .option('--heatmap-dir <dir>', 'write each heatmap there as <picture>_heatmap.png')
     .action(async (paths: readonly string[], options: InferOptions) => {
       await withService(options, async (service) => {
         const shape = parseShapeText(options.shape ?? '');

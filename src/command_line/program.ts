@@ -40,9 +40,9 @@ export function createCli(): Command {
   cli
     .command('serve')
     .description('Run the service.')
-    .option('--host HOST', 'address to listen on (BDI_BACKEND_HOST)')
-    .option('--port PORT', 'port to listen on, 0 for any (BDI_BACKEND_PORT)')
-    .option('--models-dir DIR', 'folder of models (BDI_MODELS_DIR)')
+    .option('--host <host>', 'address to listen on (BDI_BACKEND_HOST)')
+    .option('--port <port>', 'port to listen on, 0 for any (BDI_BACKEND_PORT)')
+    .option('--models-dir <dir>', 'folder of models (BDI_MODELS_DIR)')
     .action(async (options: { host?: string; port?: string; modelsDir?: string }) => {
       const { runServer } = await import('../serve.ts');
       await runServer({
@@ -58,11 +58,11 @@ export function createCli(): Command {
 /** The options that name a model, for every command that needs one. */
 export function withModelOptions(command: Command): Command {
   return command
-    .requiredOption('--role ROLE', 'role_id: the part or station')
-    .requiredOption('--roi ROI', 'roi_id: the region of the part')
-    .option('--recipe RECIPE', 'recipe_id', 'default')
-    .option('--model-key KEY', 'name of the model inside the recipe (default: the ROI)')
-    .option('--models-dir DIR', 'folder of models (BDI_MODELS_DIR)');
+    .requiredOption('--role <role>', 'role_id: the part or station')
+    .requiredOption('--roi <roi>', 'roi_id: the region of the part')
+    .option('--recipe <recipe>', 'recipe_id', 'default')
+    .option('--model-key <key>', 'name of the model inside the recipe (default: the ROI)')
+    .option('--models-dir <dir>', 'folder of models (BDI_MODELS_DIR)');
 }
 
 /**
