@@ -100,11 +100,10 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
 }
 
 function openPool(name: string, size: number, data: unknown): Piscina {
-  // Compiled, the worker is JavaScript beside this file; from source (scripts, tests) Node needs a loader for it.
-  const fromSource = import.meta.url.endsWith('.ts');
+  // Run from source (scripts, tests), the threads still need JavaScript: Node has no loader for them, the build has.
+  const folder = import.meta.url.endsWith('.ts') ? '../../dist/workers/' : './';
   return new Piscina({
-    filename: fileURLToPath(new URL(`./${name}.${fromSource ? 'ts' : 'js'}`, import.meta.url)),
-    execArgv: fromSource ? ['--import', 'tsx'] : [],
+    filename: fileURLToPath(new URL(`${folder}${name}.js`, import.meta.url)),
     minThreads: size,
     maxThreads: size,
     workerData: data,

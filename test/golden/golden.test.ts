@@ -1,0 +1,245 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { decodeImage } from '../../src/images/decode.ts';
+import { prepareInput } from '../../src/images/letterbox.ts';
+import type { Preprocessing } from '../../src/images/preprocessing.ts';
+import type { Neighbors } from '../../src/neighbors/neighbors.ts';
+import { createOnnxNeighbors } from '../../src/neighbors/onnx_neighbors.ts';
+import { referenceNeighbors } from '../../src/neighbors/reference_neighbors.ts';
+import { anomalyMap } from '../../src/patchcore/anomaly_map.ts';
+import { coresetSize, coveringRadius, selectCoreset } from '../../src/patchcore/coreset.ts';
+import { imageScore } from '../../src/patchcore/image_score.ts';
+import { concatRows, type Matrix, normalizeRows, selectRows, squaredDistance } from '../../src/patchcore/matrix.ts';
+import { buildMemoryBank } from '../../src/patchcore/memory_bank.ts';
+import { resolveShape, roiMask, type ShapeSpec } from '../../src/patchcore/roi_mask.ts';
+import { hasShared, readSharedNpy, sharedFile } from '../npy.ts';
+import { openReferenceVit, type ReferenceVit } from './reference_vit.ts';
+
+/**
+ * The whole method against the reference implementation (numpy 1.24, OpenCV 4.6, torch 1.13), from the picture's bytes to
+ * its score, with the ViT of `reference_vit.ts` in between. `test/patchcore/golden_maps.test.ts` begins at the distances.
+ */
+
+const size = { height: 448, width: 448 };
+const grid = { rows: 32, cols: 32 };
+const frame = { top: 0, left: 0, height: 32, width: 32 };
+const preprocessing: Preprocessing = {
+  ...size,
+  fit: 'letterbox',
+  resample: 'bicubic',
+  colorOrder: 'rgb',
+  mean: [0.485, 0.456, 0.406],
+  std: [0.229, 0.224, 0.225],
+};
+const good = ['ok0', 'ok1', 'ok2'] as const;
+const inspected = ['ok0', 'test_ok', 'test_ng'] as const;
+const square = ['ok0', 'ok1', 'ok2', 'test_ok', 'test_ng'] as const;
+const withPadding = 'rect_500x300';
+type PictureName = (typeof square)[number] | typeof withPadding;
+
+const shapes = {
+  none: { kind: '', numbers: {} },
+  rect: { kind: 'rect', numbers: { x: 100, y: 50, w: 120, h: 200 } },
+  circle: { kind: 'circle', numbers: { cx: 224, cy: 224, r: 100 } },
+  annulus: { kind: 'annulus', numbers: { cx: 224, cy: 224, r: 200, r_inner: 120 } },
+} as const satisfies Record<string, ShapeSpec>;
+type ShapeName = keyof typeof shapes;
+
+interface Golden {
+  readonly images: Readonly<
+    Record<
+      string,
+      {
+        readonly tok_mean: number;
+        readonly tok_std: number;
+        readonly runs: Readonly<Record<ShapeName, { readonly score: number }>>;
+      }
+    >
+  >;
+  readonly coreset: {
+    readonly rate: number;
+    readonly m: number;
+    readonly idx: readonly number[];
+    readonly radius_after: Readonly<Record<string, number>>;
+  };
+}
+
+/** Distances that float32 tokens of two implementations cannot order. */
+const nearTie = 1e-5;
+
+function worstDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length);
+  let worst = 0;
+  for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs((a[i] as number) - (b[i] as number)));
+  return worst;
+}
+
+/** Of one row to the nearest of `picks`. */
+function distanceTo(matrix: Matrix, row: number, picks: ArrayLike<number>): number {
+  let nearest = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < picks.length; i++) {
+    nearest = Math.min(nearest, squaredDistance(matrix, row, matrix, picks[i] as number));
+  }
+  return Math.sqrt(nearest);
+}
+
+/** With `OKNG_GOLDEN_ERRORS=1` the errors are printed: a tolerance says little about what is reached. */
+function report(what: string, value: number): void {
+  if (process.env.OKNG_GOLDEN_ERRORS === '1') console.log(`${what}: ${value.toExponential(2)}`);
+}
+
+describe.skipIf(!hasShared)('the method on the reference pictures', () => {
+  let golden: Golden;
+  let vit: ReferenceVit;
+  const tokens = new Map<PictureName, Matrix>();
+  /** The unit rows of the three good pictures, below each other. */
+  let rows: Matrix;
+  let picks: Int32Array;
+
+  const tokensOf = (name: PictureName) => tokens.get(name) as Matrix;
+
+  beforeAll(async () => {
+    golden = JSON.parse(readFileSync(sharedFile('golden/golden.json'), 'utf8')) as Golden;
+    vit = await openReferenceVit(sharedFile('golden/weights.safetensors'), grid, 2);
+    for (const name of square) {
+      const image = await decodeImage(new Uint8Array(readFileSync(sharedFile(`golden/${name}.png`))), {
+        name,
+        maxPixels: 1e6,
+      });
+      tokens.set(name, await vit.tokens(prepareInput(image, preprocessing).input.data));
+    }
+    tokens.set(withPadding, await vit.tokens(readSharedNpy(`golden/pre_${withPadding}.npy`).data));
+    rows = normalizeRows(concatRows(good.map(tokensOf)));
+    picks = selectCoreset(rows, coresetSize(rows.rows, golden.coreset.rate));
+  });
+
+  afterAll(() => vit?.dispose());
+
+  describe('ViT-S/14', () => {
+    it('resizes the position embedding (1e-6)', () => {
+      const worst = worstDifference(vit.positions, readSharedNpy('golden/pos_embed_32x32.npy').data);
+      report('position embedding', worst);
+      expect(worst).toBeLessThan(1e-6);
+    });
+
+    it('turns the reference input into the reference tokens (1e-4)', async () => {
+      const ours = await vit.tokens(readSharedNpy('golden/pre_ok0.npy').data);
+      const worst = worstDifference(ours.data, readSharedNpy('golden/tok_ok0.npy').data);
+      report('tokens from pre_ok0', worst);
+      expect(worst).toBeLessThan(1e-4);
+    });
+
+    it.each(['ok0', 'test_ng', withPadding] as const)('gives the tokens of %s (1e-4)', (name) => {
+      const worst = worstDifference(tokensOf(name).data, readSharedNpy(`golden/tok_${name}.npy`).data);
+      report(`tokens of ${name}`, worst);
+      expect(worst).toBeLessThan(1e-4);
+    });
+
+    it.each([...square, withPadding])('gives tokens of the same mean and spread on %s (1e-5)', (name) => {
+      const { data } = tokensOf(name);
+      let sum = 0;
+      let squares = 0;
+      for (const value of data) {
+        sum += value;
+        squares += value * value;
+      }
+      const mean = sum / data.length;
+      expect(mean).toBeCloseTo(golden.images[name]?.tok_mean as number, 5);
+      expect(Math.sqrt(squares / data.length - mean * mean)).toBeCloseTo(golden.images[name]?.tok_std as number, 5);
+    });
+  });
+
+  describe('coreset', () => {
+    it('covers as closely after every counted pick (1e-4)', () => {
+      expect(picks.length).toBe(golden.coreset.m);
+      for (const [count, radius] of Object.entries(golden.coreset.radius_after)) {
+        const ours = coveringRadius(rows, picks.subarray(0, Number(count)));
+        report(`radius after ${count}`, Math.abs(ours - radius));
+        expect(Math.abs(ours - radius), `after ${count}`).toBeLessThan(1e-4);
+      }
+    });
+
+    it('picks the same rows until float noise decides', () => {
+      const { idx } = golden.coreset;
+      const differs = idx.findIndex((row, i) => row !== picks[i]);
+      report('first different pick (-1: none)', differs);
+      if (differs < 0) return;
+      const before = idx.slice(0, differs);
+      const ours = distanceTo(rows, picks[differs] as number, before);
+      const theirs = distanceTo(rows, idx[differs] as number, before);
+      report(`pick ${differs}: ours is farther by`, ours - theirs);
+      expect(differs).toBeGreaterThan(0);
+      expect(ours - theirs).toBeGreaterThanOrEqual(0);
+      expect(ours - theirs).toBeLessThan(nearTie);
+    });
+
+    it('would have picked every reference row, or one as far, after those before it', () => {
+      const { idx } = golden.coreset;
+      let worst = 0;
+      for (let i = 1; i < idx.length; i++) {
+        const before = idx.slice(0, i);
+        const farthest = coveringRadius(rows, before);
+        worst = Math.max(worst, farthest - distanceTo(rows, idx[i] as number, before));
+      }
+      report('reference picks: short of the farthest by at most', worst);
+      expect(worst).toBeLessThan(nearTie);
+    });
+  });
+
+  const engines: Readonly<Record<string, (bank: Matrix) => Promise<Neighbors>>> = {
+    reference: async (bank) => referenceNeighbors(bank),
+    onnx: (bank) => createOnnxNeighbors(bank, { threads: 1 }),
+  };
+
+  describe.each(Object.entries(engines))('nearest neighbours by %s', (engine, open) => {
+    let neighbors: Neighbors;
+    beforeAll(async () => {
+      neighbors = await open(selectRows(rows, golden.coreset.idx));
+    });
+    afterAll(() => neighbors?.dispose());
+
+    it.each([...inspected, withPadding])('measures the distances of %s (1e-3)', async (name) => {
+      const { distances } = await neighbors.search(normalizeRows(tokensOf(name)), 1);
+      const worst = worstDifference(distances, readSharedNpy(`golden/dist_${name}.npy`).data);
+      report(`${engine}: distances of ${name}`, worst);
+      expect(worst).toBeLessThan(1e-3);
+    });
+  });
+
+  describe('from picture to score', () => {
+    const maps = new Map<string, ReturnType<typeof anomalyMap>>();
+    beforeAll(async () => {
+      const bank = buildMemoryBank(concatRows(good.map(tokensOf)), golden.coreset.rate);
+      const neighbors = await createOnnxNeighbors(bank.rows, { threads: 1 });
+      for (const name of inspected) {
+        const { distances } = await neighbors.search(normalizeRows(tokensOf(name)), 1);
+        maps.set(name, anomalyMap(distances, grid, frame, size, 1));
+      }
+      await neighbors.dispose();
+    });
+
+    const scoreOf = (name: string, shape: ShapeName) => {
+      const map = maps.get(name) as ReturnType<typeof anomalyMap>;
+      return imageScore(map, roiMask(resolveShape(shapes[shape], size), size), 99);
+    };
+
+    it.each(inspected)('draws the map of %s (1e-3)', (name) => {
+      const worst = worstDifference(maps.get(name)?.data ?? [], readSharedNpy(`golden/heat_${name}.npy`).data);
+      report(`map of ${name}`, worst);
+      expect(worst).toBeLessThan(1e-3);
+    });
+
+    // A rectangle is the reference's to the pixel; its circles have a wider rim, see golden_maps.test.ts.
+    const cases = inspected.flatMap((name) => [
+      { name, shape: 'none', tolerance: 1e-3 } as const,
+      { name, shape: 'rect', tolerance: 1e-3 } as const,
+      { name, shape: 'circle', tolerance: 2e-2 } as const,
+      { name, shape: 'annulus', tolerance: 2e-2 } as const,
+    ]);
+    it.each(cases)('gives the score of $name inside $shape ($tolerance)', ({ name, shape, tolerance }) => {
+      const error = Math.abs(scoreOf(name, shape) - (golden.images[name]?.runs[shape].score as number));
+      report(`score of ${name} inside ${shape}`, error);
+      expect(error).toBeLessThan(tolerance);
+    });
+  });
+});
