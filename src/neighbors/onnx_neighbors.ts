@@ -104,17 +104,19 @@ async function searchInto(
   const undecided: number[] = [];
   for (let start = 0; start < asked.rows; start += block) {
     const size = Math.min(block, asked.rows - start);
-    const { scores, picked } = await session.run({
+    const output = await session.run({
       queries: { dims: [size, cols], data: asked.data.subarray(start * cols, (start + size) * cols) },
       bank: { dims: [rows, cols], data },
       squares: { dims: [1, rows], data: squares },
       candidates: { dims: [1], data: Float32Array.of(candidates) },
     });
+    const scores = output.scores?.data as Float32Array;
+    const picked = output.picked?.data as Int32Array;
     for (let i = 0; i < size; i++) {
       const from = i * candidates;
       const decided = rank(table, chosen[start + i] as number, queries, distinct, longest, {
-        scores: (scores?.data as Float32Array).subarray(from, from + candidates),
-        rows: (picked?.data as Int32Array).subarray(from, from + candidates),
+        scores: scores.subarray(from, from + candidates),
+        rows: picked.subarray(from, from + candidates),
       });
       if (!decided) undecided.push(chosen[start + i] as number);
     }

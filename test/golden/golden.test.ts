@@ -74,13 +74,19 @@ function worstDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return worst;
 }
 
-/** Of one row to the nearest of `picks`. */
-function distanceTo(matrix: Matrix, row: number, picks: ArrayLike<number>): number {
-  let nearest = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < picks.length; i++) {
-    nearest = Math.min(nearest, squaredDistance(matrix, row, matrix, picks[i] as number));
-  }
-  return Math.sqrt(nearest);
+/**
+ * For every pick after the first: by how much it is nearer to the picks before it than the farthest row is. All zero when a
+ * greedy search on these rows would have picked the same.
+ */
+function shortfalls(matrix: Matrix, picks: readonly number[]): readonly number[] {
+  const nearest = new Float64Array(matrix.rows).fill(Number.POSITIVE_INFINITY);
+  return picks.slice(1).map((pick, i) => {
+    for (let row = 0; row < matrix.rows; row++) {
+      const squared = squaredDistance(matrix, row, matrix, picks[i] as number);
+      nearest[row] = Math.min(nearest[row] as number, squared);
+    }
+    return Math.sqrt(Math.max(...nearest)) - Math.sqrt(nearest[pick] as number);
+  });
 }
 
 /** With `OKNG_GOLDEN_ERRORS=1` the errors are printed: a tolerance says little about what is reached. */
@@ -122,20 +128,20 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
       expect(worst).toBeLessThan(1e-6);
     });
 
-    it('turns the reference input into the reference tokens (1e-4)', async () => {
+    it('turns the reference input into the reference tokens (2e-5)', async () => {
       const ours = await vit.tokens(readSharedNpy('golden/pre_ok0.npy').data);
       const worst = worstDifference(ours.data, readSharedNpy('golden/tok_ok0.npy').data);
       report('tokens from pre_ok0', worst);
-      expect(worst).toBeLessThan(1e-4);
+      expect(worst).toBeLessThan(2e-5);
     });
 
-    it.each(['ok0', 'test_ng', withPadding] as const)('gives the tokens of %s (1e-4)', (name) => {
+    it.each(['ok0', 'test_ng', withPadding] as const)('gives the tokens of %s (2e-5)', (name) => {
       const worst = worstDifference(tokensOf(name).data, readSharedNpy(`golden/tok_${name}.npy`).data);
       report(`tokens of ${name}`, worst);
-      expect(worst).toBeLessThan(1e-4);
+      expect(worst).toBeLessThan(2e-5);
     });
 
-    it.each([...square, withPadding])('gives tokens of the same mean and spread on %s (1e-5)', (name) => {
+    it.each([...square, withPadding] as const)('gives tokens of the same mean and spread on %s (1e-5)', (name) => {
       const { data } = tokensOf(name);
       let sum = 0;
       let squares = 0;
@@ -150,39 +156,25 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
   });
 
   describe('coreset', () => {
-    it('covers as closely after every counted pick (1e-4)', () => {
+    it('covers as closely after every counted pick (1e-5)', () => {
       expect(picks.length).toBe(golden.coreset.m);
       for (const [count, radius] of Object.entries(golden.coreset.radius_after)) {
         const ours = coveringRadius(rows, picks.subarray(0, Number(count)));
         report(`radius after ${count}`, Math.abs(ours - radius));
-        expect(Math.abs(ours - radius), `after ${count}`).toBeLessThan(1e-4);
+        expect(Math.abs(ours - radius), `after ${count}`).toBeLessThan(1e-5);
       }
     });
 
-    it('picks the same rows until float noise decides', () => {
+    it('picks the same rows, or rows as far (1e-5), as float noise decides', () => {
       const { idx } = golden.coreset;
+      const short = shortfalls(rows, idx);
       const differs = idx.findIndex((row, i) => row !== picks[i]);
       report('first different pick (-1: none)', differs);
-      if (differs < 0) return;
-      const before = idx.slice(0, differs);
-      const ours = distanceTo(rows, picks[differs] as number, before);
-      const theirs = distanceTo(rows, idx[differs] as number, before);
-      report(`pick ${differs}: ours is farther by`, ours - theirs);
-      expect(differs).toBeGreaterThan(0);
-      expect(ours - theirs).toBeGreaterThanOrEqual(0);
-      expect(ours - theirs).toBeLessThan(nearTie);
-    });
-
-    it('would have picked every reference row, or one as far, after those before it', () => {
-      const { idx } = golden.coreset;
-      let worst = 0;
-      for (let i = 1; i < idx.length; i++) {
-        const before = idx.slice(0, i);
-        const farthest = coveringRadius(rows, before);
-        worst = Math.max(worst, farthest - distanceTo(rows, idx[i] as number, before));
-      }
-      report('reference picks: short of the farthest by at most', worst);
-      expect(worst).toBeLessThan(nearTie);
+      report('reference picks are short of the farthest by at most', Math.max(...short));
+      expect(idx[0]).toBe(picks[0]);
+      expect(Math.max(...short)).toBeLessThan(nearTie);
+      // Without a near-tie nothing but the same picks will do.
+      if (Math.max(...short) === 0) expect([...picks]).toEqual(idx);
     });
   });
 
@@ -198,12 +190,19 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
     });
     afterAll(() => neighbors?.dispose());
 
-    it.each([...inspected, withPadding])('measures the distances of %s (1e-3)', async (name) => {
-      const { distances } = await neighbors.search(normalizeRows(tokensOf(name)), 1);
-      const worst = worstDifference(distances, readSharedNpy(`golden/dist_${name}.npy`).data);
-      report(`${engine}: distances of ${name}`, worst);
-      expect(worst).toBeLessThan(1e-3);
-    });
+    it.each([...inspected, withPadding] as const)(
+      'measures the distances of %s (1e-5; 1e-3 near zero)',
+      async (name) => {
+        const { distances } = await neighbors.search(normalizeRows(tokensOf(name)), 1);
+        const expected = readSharedNpy(`golden/dist_${name}.npy`).data;
+        // The reference takes |q|² + |b|² − 2 q·b in float32: a patch that is itself in the bank comes out at up to 1e-3.
+        const apart = distances.map((distance, i) => (distance > 0.01 ? distance - (expected[i] as number) : 0));
+        report(`${engine}: distances of ${name}, near zero too`, worstDifference(distances, expected));
+        report(`${engine}: distances of ${name} above 0.01`, Math.max(...apart.map(Math.abs)));
+        expect(worstDifference(distances, expected)).toBeLessThan(1e-3);
+        expect(Math.max(...apart.map(Math.abs))).toBeLessThan(1e-5);
+      },
+    );
   });
 
   describe('from picture to score', () => {
@@ -229,15 +228,16 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
       expect(worst).toBeLessThan(1e-3);
     });
 
-    // A rectangle is the reference's to the pixel; its circles have a wider rim, see golden_maps.test.ts.
+    // Relative. A rectangle is the reference's to the pixel; its circles have a wider rim, see golden_maps.test.ts.
     const cases = inspected.flatMap((name) => [
-      { name, shape: 'none', tolerance: 1e-3 } as const,
-      { name, shape: 'rect', tolerance: 1e-3 } as const,
+      { name, shape: 'none', tolerance: 1e-4 } as const,
+      { name, shape: 'rect', tolerance: 1e-4 } as const,
       { name, shape: 'circle', tolerance: 2e-2 } as const,
       { name, shape: 'annulus', tolerance: 2e-2 } as const,
     ]);
-    it.each(cases)('gives the score of $name inside $shape ($tolerance)', ({ name, shape, tolerance }) => {
-      const error = Math.abs(scoreOf(name, shape) - (golden.images[name]?.runs[shape].score as number));
+    it.each(cases)('gives the score of $name inside $shape (within $tolerance)', ({ name, shape, tolerance }) => {
+      const expected = golden.images[name]?.runs[shape].score as number;
+      const error = Math.abs(scoreOf(name, shape) / expected - 1);
       report(`score of ${name} inside ${shape}`, error);
       expect(error).toBeLessThan(tolerance);
     });

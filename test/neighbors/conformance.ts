@@ -126,16 +126,19 @@ export function neighborsConformance(name: string, open: (bank: Matrix) => Promi
     });
 
     it.each([1, 1000, 1e18, 1e30, 1e-20])('takes rows of any length, such as %s', async (length) => {
-      const bank = pseudoRandomRows(60, 9, 3, length);
       const queries = pseudoRandomRows(20, 9, 4, length);
-      expectSame(await search(bank, queries, 3), nearestNeighbors(queries, bank, 3));
+      for (const rows of [2, 60]) {
+        const bank = pseudoRandomRows(rows, 9, 3, length);
+        expectSame(await search(bank, queries, 3), nearestNeighbors(queries, bank, 3));
+        await current?.dispose();
+      }
     });
 
-    it('finds the nearest of many rows that float32 scores cannot tell apart', async () => {
-      // A hundred rows within 1e-5 of each other, far from the query: their scores differ by rounding alone.
-      const noise = pseudoRandomRows(100, 30, 5, 1e-5).data;
+    it.each([4, 30, 200])('finds the nearest of %i rows that float32 scores cannot tell apart', async (count) => {
+      // Within 1e-6 of each other, far from the query: rounding alone orders their scores.
+      const noise = pseudoRandomRows(count, 30, 5, 1e-6).data;
       const bank = createMatrix(
-        100,
+        count,
         30,
         noise.map((value, i) => value + Math.sin(i % 30)),
       );
