@@ -61,10 +61,8 @@ export function trustUnitRows(matrix: Matrix): UnitRowMatrix {
     for (let i = row * cols; i < (row + 1) * cols; i++) sum += (data[i] as number) * (data[i] as number);
     // Written so that NaN fails too.
     if (!(Math.sqrt(sum) <= 1 + unitTolerance)) {
-      throw new InspectionError(
-        'shape_mismatch',
-        `Row ${row} has length ${Math.sqrt(sum)}, but unit rows are expected.`,
-      );
+      const what = Number.isFinite(sum) ? `length ${Math.sqrt(sum)}` : 'a number that is not finite';
+      throw new InspectionError('shape_mismatch', `row ${row} has ${what}, but unit rows are expected`);
     }
   }
   return matrix as UnitRowMatrix;

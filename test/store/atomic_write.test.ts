@@ -77,9 +77,19 @@ describe('writeFileAtomically', () => {
     expect(await readdir(folder)).toEqual(['a']);
   });
 
+  it.each(['EIO', 'EROFS', 'EACCES'])('says that the folder cannot be used on %s, without its path', async (code) => {
+    Object.assign(disk, { fails: code, at: 'write' });
+    await expect(writeFileAtomically(folder, { name: 'a', bytes: bytes('x') })).rejects.toMatchObject({
+      code: 'storage_unavailable',
+      message: expect.not.stringContaining(folder),
+    });
+  });
+
   it('lets other errors pass as they are', async () => {
-    Object.assign(disk, { fails: 'EIO', at: 'write' });
-    await expect(writeFileAtomically(folder, { name: 'a', bytes: bytes('x') })).rejects.toMatchObject({ code: 'EIO' });
+    Object.assign(disk, { fails: 'EBADF', at: 'write' });
+    await expect(writeFileAtomically(folder, { name: 'a', bytes: bytes('x') })).rejects.toMatchObject({
+      code: 'EBADF',
+    });
     expect(storageError('text')).toBe('text');
   });
 
