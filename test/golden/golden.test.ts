@@ -14,6 +14,7 @@ import { buildMemoryBank } from '../../src/patchcore/memory_bank.ts';
 import { resolveShape, roiMask, type ShapeSpec } from '../../src/patchcore/roi_mask.ts';
 import { hasShared, readSharedNpy, sharedFile } from '../npy.ts';
 import { openReferenceVit, type ReferenceVit } from './reference_vit.ts';
+import { readSafetensors } from './safetensors.ts';
 
 /**
  * The whole method against the reference implementation (numpy 1.24, OpenCV 4.6, torch 1.13), from the picture's bytes to
@@ -106,7 +107,7 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
 
   beforeAll(async () => {
     golden = JSON.parse(readFileSync(sharedFile('golden/golden.json'), 'utf8')) as Golden;
-    vit = await openReferenceVit(sharedFile('golden/weights.safetensors'), grid, 2);
+    vit = await openReferenceVit(readSafetensors(sharedFile('golden/weights.safetensors')), grid, 2);
     for (const name of square) {
       const image = await decodeImage(new Uint8Array(readFileSync(sharedFile(`golden/${name}.png`))), {
         name,
