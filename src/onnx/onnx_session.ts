@@ -45,6 +45,8 @@ export async function openSession(model: Uint8Array | string, options: SessionOp
     intraOpNumThreads: options.threads,
     interOpNumThreads: 1,
     logSeverityLevel: 3,
+    // Threads that spin for more work take the cores from the other session and the pixel threads beside it.
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
   };
   let session: InferenceSession;
   try {
