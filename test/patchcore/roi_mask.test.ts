@@ -1,0 +1,109 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { resolveShape, roiMask, type ShapeNumber } from '../../src/patchcore/roi_mask.ts';
+
+const size = { height: 5, width: 7 };
+const picture = (kind: string, numbers: Partial<Record<ShapeNumber, number>>, of = size) => {
+  const { data } = roiMask(resolveShape({ kind, numbers }, of), of);
+  return Array.from({ length: of.height }, (_, row) =>
+    Array.from(data.subarray(row * of.width, (row + 1) * of.width), (value) => (value === 1 ? '#' : '.')).join(''),
+  );
+};
+
+describe('roiMask', () => {
+  it('draws a rectangle of whole numbers as columns x to x + w - 1', () => {
+    expect(picture('rect', { x: 1, y: 2, w: 3, h: 2 })).toEqual([
+      '.......',
+      '.......',
+      '.###...',
+      '.###...',
+      '.......',
+    ]);
+  });
+
+  it('takes the pixels whose middle lies in a fractional rectangle', () => {
+    expect(picture('rect', { x: 0.6, y: 0.4, w: 1.8, h: 1.2 })[0]).toBe('.#.....');
+    expect(picture('rect', { x: 0.4, y: 0.4, w: 2.2, h: 1.2 })).toEqual(
+      ['###....', '##.....'].map(() => '###....').concat(Array(3).fill('.......')),
+    );
+  });
+
+  it('draws circles that include what they touch, and annuli without their hole', () => {
+    expect(picture('circle', { cx: 3, cy: 2, r: 1 })).toEqual(['.......', '..###..', '..###..', '..###..', '.......']);
+    expect(picture('annulus', { cx: 3, cy: 2, r: 2, r_inner: 1 })).toEqual([
+      '..###..',
+      '.#####.',
+      '.##.##.',
+      '.#####.',
+      '..###..',
+    ]);
+  });
+
+  it('cuts shapes at the picture', () => {
+    expect(picture('rect', { x: -5, y: -5, w: 7, h: 6 })).toEqual([
+      '##.....',
+      '.......',
+      '.......',
+      '.......',
+      '.......',
+    ]);
+  });
+
+  it('fills in what is missing with the whole picture', () => {
+    expect(resolveShape({ kind: 'RECT', numbers: { x: 2 } }, size)).toEqual({ kind: 'rect', x: 2, y: 0, w: 5, h: 5 });
+    expect(resolveShape({ kind: 'Circle', numbers: {} }, size)).toEqual({
+      kind: 'annulus',
+      cx: 3,
+      cy: 2,
+      r: 2.5,
+      rInner: 0,
+    });
+    expect(resolveShape({ kind: 'polygon', numbers: { x: 3 } }, size)).toEqual({ kind: 'whole' });
+    expect(picture('', {}).join('')).toBe('#'.repeat(35));
+  });
+
+  it.each([
+    ['rect', { x: 7 }],
+    ['rect', { w: 0 }],
+    ['rect', { x: -10, w: 5 }],
+    ['circle', { r: 0 }],
+    ['circle', { cx: 100, cy: 100, r: 5 }],
+    ['annulus', { r: 2, r_inner: 2 }],
+    ['annulus', { r: 2, r_inner: 9 }],
+  ])('refuses a %s %j that covers no pixel', (kind, numbers) => {
+    expect(() => picture(kind, numbers)).toThrow(expect.objectContaining({ code: 'empty_mask' }));
+  });
+
+  it('refuses sizes below 0 and numbers that are not finite', () => {
+    for (const numbers of [{ w: -1 }, { r: -0.1 }, { x: Number.NaN }, { cx: Number.POSITIVE_INFINITY }]) {
+      expect(() => resolveShape({ kind: 'rect', numbers }, size)).toThrow(
+        expect.objectContaining({ code: 'invalid_shape' }),
+      );
+    }
+  });
+
+  it('counts what it covers, and covers more with a larger radius', () => {
+    const number = fc.float({ min: -3, max: 10, noNaN: true });
+    fc.assert(
+      fc.property(
+        number,
+        number,
+        fc.float({ min: 1, max: 8, noNaN: true }),
+        fc.float({ min: 0, max: 4, noNaN: true }),
+        (cx, cy, r, more) => {
+          const covered = (radius: number) => {
+            try {
+              const mask = roiMask({ kind: 'annulus', cx, cy, r: radius, rInner: 0 }, size);
+              expect(mask.data.reduce((sum, value) => sum + value, 0)).toBe(mask.covered);
+              return mask.covered;
+            } catch (error) {
+              expect(error).toMatchObject({ code: 'empty_mask' });
+              return 0;
+            }
+          };
+          expect(covered(r + more)).toBeGreaterThanOrEqual(covered(r));
+        },
+      ),
+    );
+  });
+});
