@@ -49,8 +49,8 @@ export function writeFeatureMapMerge(maps: readonly FeatureMapShape[]): Uint8Arr
   return graph.encode();
 }
 
-/** The grid with the most rows. */
-export function finestGrid(maps: readonly FeatureMapShape[]): PatchGrid {
-  const { rows, cols } = maps.reduce((finest, map) => (map.rows > finest.rows ? map : finest));
-  return { rows, cols };
+/** The grid with the most cells. */
+function finestGrid(maps: readonly FeatureMapShape[]): PatchGrid {
+  const cells = ({ rows, cols }: PatchGrid) => rows * cols;
+  return maps.reduce((finest, map) => (cells(map) > cells(finest) ? map : finest));
 }

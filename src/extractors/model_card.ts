@@ -172,8 +172,8 @@ export function parseModelCard(json: unknown, cardPath: string): ModelCard {
     origin: fields.origin,
   };
   const { height, width } = card.preprocessing;
-  const misfit = strideThatMisfits(card.output, height, width);
-  if (misfit !== null) {
+  const misfit = stridesOf(card.output).find((pixels) => height % pixels !== 0 || width % pixels !== 0);
+  if (misfit !== undefined) {
     throw new InspectionError(
       'invalid_model_card',
       `The model card ${title}: input ${height} × ${width} is no multiple of ${misfit}, the patch size or stride of its output; correct input.height and input.width.`,
@@ -189,13 +189,13 @@ export function parseModelCard(json: unknown, cardPath: string): ModelCard {
  * @throws InspectionError `invalid_config` when the size is no multiple of every patch size or stride
  */
 export function withInputSize(card: ModelCard, sizePx: number): ModelCard {
-  const misfit = strideThatMisfits(card.output, sizePx, sizePx);
-  if (!Number.isInteger(sizePx) || sizePx < 1 || sizePx > maxInputSide || misfit !== null) {
-    const step = misfit ?? 1;
-    const nearest = Math.min(Math.max(Math.round(sizePx / step), 1) * step, maxInputSide);
+  const step = stridesOf(card.output).reduce(leastCommonMultiple);
+  const largest = Math.floor(maxInputSide / step) * step;
+  if (sizePx % step !== 0 || sizePx < step || sizePx > largest) {
+    const nearest = Math.min(Math.max(Math.round(sizePx / step) * step, step), largest);
     throw new InspectionError(
       'invalid_config',
-      `INPUT_SIZE ${sizePx} does not fit the extractor ${card.name}: it must be a multiple of ${step} from ${step} to ${maxInputSide}, for example ${nearest}.`,
+      `INPUT_SIZE ${sizePx} does not fit the extractor ${card.name}: it must be a multiple of ${step} from ${step} to ${largest}, for example ${nearest}.`,
     );
   }
   return { ...card, preprocessing: { ...card.preprocessing, height: sizePx, width: sizePx } };
@@ -207,8 +207,7 @@ export function withInputSize(card: ModelCard, sizePx: number): ModelCard {
  */
 export function describeModelCard(card: ModelCard): ExtractorInfo {
   const { preprocessing, output, imageVector } = card;
-  const patchSize =
-    output.kind === 'tokens' ? output.patchSize : Math.min(...output.maps.map(({ stride: pixels }) => pixels));
+  const patchSize = Math.min(...stridesOf(output));
   return {
     name: card.name,
     fingerprint: sha256Hex(
@@ -259,7 +258,12 @@ export function cardTitle(path: string): string {
   return folder === '' ? basename(path) : `${folder}/${basename(path)}`;
 }
 
-function strideThatMisfits(output: EmbeddingOutput, height: number, width: number): number | null {
-  const strides = output.kind === 'tokens' ? [output.patchSize] : output.maps.map(({ stride: pixels }) => pixels);
-  return strides.find((pixels) => height % pixels !== 0 || width % pixels !== 0) ?? null;
+function stridesOf(output: EmbeddingOutput): readonly number[] {
+  return output.kind === 'tokens' ? [output.patchSize] : output.maps.map(({ stride: pixels }) => pixels);
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let [divisor, rest] = [a, b];
+  while (rest !== 0) [divisor, rest] = [rest, divisor % rest];
+  return (a / divisor) * b;
 }

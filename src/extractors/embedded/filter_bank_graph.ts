@@ -40,7 +40,7 @@ const onOffMaps = levels * 2;
 const colorMaps = 2 * (levels - 1) * orientations;
 
 /**
- * Writes the embedded extractor: a training-free bank of fixed filters as one ONNX graph (opset 17) of 105
+ * Writes the embedded extractor: a training-free bank of fixed filters as one ONNX graph (opset 17) of 106
  * kilobytes, equal bytes on every call and machine.
  *
  * Input `input` [n, 3, 256, 256]: RGB 0..1, not normalised. Outputs:
