@@ -31,7 +31,7 @@ export async function decodeImage(bytes: Uint8Array, { name, maxPixels }: Decode
   const format = pictureFormat(bytes, name);
   if (format === 'bmp') return decodeBmp(bytes, name, maxPixels);
   try {
-    const input = () => sharp(bytes, { failOn: 'truncated', limitInputPixels: false, ignoreIcc: true });
+    const input = () => sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true });
     const metadata = await input().metadata();
     requireSize(metadata.width, metadata.height, maxPixels, name);
     const upright = format === 'jpeg' ? input().autoOrient() : input();
@@ -69,7 +69,7 @@ async function decodeDeep(input: Sharp, channels: number, bits: number | null): 
 
 /** Repeats gray; leaves RGB. */
 function asRgb(data: Uint8Array, channels: number): Uint8Array {
-  if (channels === 3) return data;
+  if (channels === 3) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const rgb = new Uint8Array((data.length / channels) * 3);
   for (let pixel = 0; pixel * channels < data.length; pixel++) {
     rgb.fill(data[pixel * channels] as number, pixel * 3, pixel * 3 + 3);

@@ -23,7 +23,7 @@ const pixel = ({ data, width: columns }: RgbImage, x: number, y: number) => [
 ];
 
 /** Samples of 16 bits as a big-endian PNG, written by hand: nothing scales them on the way. */
-function png16(samples: readonly number[], sBit?: number): Uint8Array {
+function png16(samples: readonly number[], sBit?: number, channels: 1 | 3 = 1): Uint8Array {
   const chunk = (type: string, data: Uint8Array) => {
     const body = Buffer.concat([Buffer.from(type), data]);
     const head = Buffer.alloc(4);
@@ -33,9 +33,10 @@ function png16(samples: readonly number[], sBit?: number): Uint8Array {
     return Buffer.concat([head, body, tail]);
   };
   const header = Buffer.alloc(13);
-  header.writeUInt32BE(samples.length, 0);
+  header.writeUInt32BE(samples.length / channels, 0);
   header.writeUInt32BE(1, 4);
   header[8] = 16;
+  header[9] = channels === 3 ? 2 : 0;
   const row = Buffer.alloc(1 + samples.length * 2);
   for (const [i, sample] of samples.entries()) row.writeUInt16BE(sample, 1 + i * 2);
   return new Uint8Array(
@@ -47,6 +48,33 @@ function png16(samples: readonly number[], sBit?: number): Uint8Array {
       chunk('IEND', new Uint8Array()),
     ]),
   );
+}
+
+/** A gray TIFF of 16 bits in one uncompressed strip, little-endian. */
+function tiff16(samples: readonly number[]): Uint8Array {
+  const entries = [
+    [256, samples.length],
+    [257, 1],
+    [258, 16],
+    [259, 1],
+    [262, 1],
+    [273, 8 + 2 + 9 * 12 + 4],
+    [277, 1],
+    [278, 1],
+    [279, samples.length * 2],
+  ] as const;
+  const bytes = Buffer.alloc(8 + 2 + entries.length * 12 + 4 + samples.length * 2);
+  bytes.write('II*\0', 'latin1');
+  bytes.writeUInt32LE(8, 4);
+  bytes.writeUInt16LE(entries.length, 8);
+  for (const [i, [tag, value]] of entries.entries()) {
+    bytes.writeUInt16LE(tag, 10 + i * 12);
+    bytes.writeUInt16LE(4, 12 + i * 12);
+    bytes.writeUInt32LE(1, 14 + i * 12);
+    bytes.writeUInt32LE(value, 18 + i * 12);
+  }
+  for (const [i, sample] of samples.entries()) bytes.writeUInt16LE(sample, bytes.length - (samples.length - i) * 2);
+  return new Uint8Array(bytes);
 }
 
 describe('decodeImage', () => {
@@ -129,15 +157,13 @@ describe('decodeImage', () => {
     expect([...image.data].filter((__, i) => i % 3 === 0)).toEqual(expected);
   });
 
-  it('scales 16-bit colour TIFF', async () => {
-    const samples = Uint16Array.of(0, 2048, 4095, 4095, 0, 1024);
-    const bytes = await own(
-      sharp(samples, { raw: { width: 2, height: 1, channels: 3 } })
-        .toColourspace('rgb16')
-        .tiff()
-        .toBuffer(),
-    );
-    expect([...(await decode(bytes)).data]).toEqual([0, 128, 255, 255, 0, 64]);
+  it('scales 16-bit colour by one range for all channels', async () => {
+    const image = await decode(png16([0, 2048, 4095, 4095, 0, 1024], undefined, 3));
+    expect([...image.data]).toEqual([0, 128, 255, 255, 0, 64]);
+  });
+
+  it('scales 12 bits in a 16-bit TIFF', async () => {
+    expect([...(await decode(tiff16([0, 2048, 4095]))).data].filter((_, i) => i % 3 === 0)).toEqual([0, 128, 255]);
   });
 
   it('refuses more pixels than allowed, before decoding', async () => {
