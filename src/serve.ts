@@ -18,7 +18,7 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
   const config = loadOrExit(overrides);
   const log = pino({ level: config.logLevel, base: { service: 'okng' } });
   try {
-    const service = await createService(config);
+    const service = await createService(config, (message, details) => log.warn(details, message));
     const server = await listen(config, service, log);
     const shown = server.host.includes(':') ? `[${server.host}]` : server.host;
     log.info(

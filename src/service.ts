@@ -1,5 +1,6 @@
 import { access, constants, mkdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { basename } from 'node:path';
 import type { Config } from './config.ts';
 import { InspectionError } from './errors.ts';
 import type { ExtractorInfo } from './extractors/extractor.ts';
@@ -7,10 +8,14 @@ import { chooseExtractor } from './extractors/installed_extractors.ts';
 import { type CalibrateRequest, type Calibration, calibrateModel } from './inspection/calibrate_model.ts';
 import { type FitHooks, type FitReport, type FitRequest, fitModel } from './inspection/fit_model.ts';
 import { type Inspection, type InspectRequest, inspectImage } from './inspection/inspect_image.ts';
+import { createKnownMemories } from './inspection/known_memories.ts';
 import type { ScoreRule } from './inspection/score_rule.ts';
 import { createTurns } from './inspection/turns.ts';
 import { createModelStore } from './store/model_store.ts';
 import { threadedVision } from './workers/threaded_vision.ts';
+
+/** Something the people who run the service should know; no request failed by it. */
+export type Notify = (message: string, details: Readonly<Record<string, unknown>>) => void;
 
 /** okng as one object: HTTP, the command line and tests call the same one. */
 export interface Service {
@@ -56,15 +61,25 @@ const staleTempMs = 60 * 60 * 1000;
  *
  * @throws InspectionError `extractor_not_found`, `invalid_model_card`, `storage_full`
  */
-export async function createService(config: Config): Promise<Service> {
-  const { source, info: extractor } = await chooseExtractor({
+export async function createService(config: Config, notify: Notify = () => undefined): Promise<Service> {
+  const {
+    source,
+    info: extractor,
+    notice,
+  } = await chooseExtractor({
     modelsDir: config.modelsDir,
     ...(config.extractor !== null && { wanted: config.extractor }),
     ...(config.inputSize !== null && { inputSize: config.inputSize }),
   });
+  if (notice !== null) notify(notice, { extractor: extractor.name });
   const models = createModelStore(config.modelsDir);
   const vision = threadedVision({
-    pixels: { preprocessing: extractor.preprocessing, grid: extractor.grid, maxPixels: config.maxPixels },
+    pixels: {
+      preprocessing: extractor.preprocessing,
+      grid: extractor.grid,
+      maxPixels: config.maxPixels,
+      modelsDir: config.modelsDir,
+    },
     network: { source, threads: config.threads, bankCacheBytes },
     networkWorkers: config.workers,
     // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
@@ -73,6 +88,20 @@ export async function createService(config: Config): Promise<Service> {
   const version = packageVersion();
   const stop = new AbortController();
   const turns = createTurns();
+  const memories = createKnownMemories(
+    { vision, models, turns },
+    {
+      onIndexRebuilt: ({ indexPath }, state) =>
+        notify('a FAISS index was not the one of its memory and was written again', {
+          index: basename(indexPath),
+          state,
+        }),
+      onIndexFailed: ({ indexPath }, error) => {
+        if (!stop.signal.aborted)
+          notify('a FAISS index could not be checked or written', { index: basename(indexPath), err: error });
+      },
+    },
+  );
   const fitting = new Set<string>();
   const scoreRule: ScoreRule = { k: 1, percentile: config.scorePercentile, sigmaPx: blurSigmaPx };
   const now = () => new Date();
@@ -91,6 +120,7 @@ export async function createService(config: Config): Promise<Service> {
         {
           vision,
           models,
+          memories,
           extractor,
           coresetRate: config.coresetRate,
           scoreRule,
@@ -104,9 +134,9 @@ export async function createService(config: Config): Promise<Service> {
         hooks,
       ),
     calibrate: (request) =>
-      calibrateModel({ vision, models, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now }, request),
+      calibrateModel({ models, memories, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now }, request),
     inspect: (request) =>
-      inspectImage({ vision, models, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr }, request),
+      inspectImage({ vision, models, memories, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr }, request),
     scaleOf: async (recipeId) => (await models.readRecipe(recipeId)).mm_per_px ?? null,
     warm: async () => {
       try {
@@ -124,6 +154,7 @@ export async function createService(config: Config): Promise<Service> {
     close: async () => {
       stop.abort();
       await vision.close();
+      await memories.idle();
     },
   };
 }

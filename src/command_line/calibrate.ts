@@ -4,6 +4,7 @@ import { InspectionError } from '../errors.ts';
 import {
   exitCodes,
   type ModelOptions,
+  modelKeyOf,
   percentileNumber,
   positiveNumber,
   withModelOptions,
@@ -25,7 +26,7 @@ export function calibrateCommand(cli: Command): Command {
   return withModelOptions(cli.command('calibrate'))
     .description('Choose a threshold from scores of parts that are not in the memory.')
     .requiredOption(
-      '--ok FILE',
+      '--ok <file>',
       'scores of good parts: a JSON list, one number per line, or the output of infer --json',
     )
     .option('--ng <file>', 'scores of bad parts, likewise')
@@ -36,12 +37,7 @@ export function calibrateCommand(cli: Command): Command {
     .action(async (options: CalibrateOptions) => {
       await withService(options, async (service) => {
         const calibration = await service.calibrate({
-          key: {
-            recipeId: options.recipe,
-            modelKey: options.modelKey ?? options.roi,
-            roleId: options.role,
-            roiId: options.roi,
-          },
+          key: modelKeyOf(options),
           okScores: await readScores(options.ok),
           ngScores: options.ng === undefined ? [] : await readScores(options.ng),
           mmPerPx: options.mmPerPx ?? null,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
+import type { FitReport } from '../inspection/fit_model.ts';
 import { picturePaths, readPicture } from './pictures.ts';
-import { exitCodes, type ModelOptions, positiveNumber, withModelOptions, withService } from './program.ts';
+import { exitCodes, type ModelOptions, modelKeyOf, positiveNumber, withModelOptions, withService } from './program.ts';
 import { createProgress } from './progress.ts';
 
 interface FitOptions extends ModelOptions {
@@ -9,6 +10,13 @@ interface FitOptions extends ModelOptions {
   readonly json?: boolean;
   readonly modelsDir?: string;
 }
+
+const calibrationAdvice: Record<FitReport['calibration'], string | null> = {
+  none: null,
+  kept: null,
+  stale: 'The calibration made before belongs to the old memory and is no longer used: calibrate again.',
+  damaged: 'The calibration file is damaged: calibrate again.',
+};
 
 /** `okng fit`: good pictures become a memory. */
 export function fitCommand(cli: Command): Command {
@@ -25,12 +33,7 @@ export function fitCommand(cli: Command): Command {
         const report = await service
           .fit(
             {
-              key: {
-                recipeId: options.recipe,
-                modelKey: options.modelKey ?? options.roi,
-                roleId: options.role,
-                roiId: options.roi,
-              },
+              key: modelKeyOf(options),
               mmPerPx: options.mmPerPx,
               keepAll: options.memoryFit === true,
               pictures,
@@ -44,11 +47,8 @@ export function fitCommand(cli: Command): Command {
           process.stdout.write(
             `Fitted ${options.role} / ${options.roi} with ${report.extractorName}: ${report.pictures} pictures, ${report.embeddings} patches, ${report.coresetSize} kept.\n`,
           );
-          if (report.calibration === 'stale') {
-            process.stdout.write(
-              'The calibration made before belongs to the old memory and is no longer used: calibrate again.\n',
-            );
-          }
+          const advice = calibrationAdvice[report.calibration];
+          if (advice !== null) process.stdout.write(`${advice}\n`);
         }
         return exitCodes.done;
       });

@@ -5,7 +5,7 @@ import { InspectionError } from '../errors.ts';
 import type { Inspection } from '../inspection/inspect_image.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { picturePaths, readPicture } from './pictures.ts';
-import { exitCodes, type ModelOptions, positiveNumber, withModelOptions, withService } from './program.ts';
+import { exitCodes, type ModelOptions, modelKeyOf, positiveNumber, withModelOptions, withService } from './program.ts';
 import { createProgress } from './progress.ts';
 
 interface InferOptions extends ModelOptions {
@@ -42,12 +42,7 @@ export function inferCommand(cli: Command): Command {
         const rows: string[] = [];
         for (const [index, file] of files.entries()) {
           const inspection = await service.inspect({
-            key: {
-              recipeId: options.recipe,
-              modelKey: options.modelKey ?? options.roi,
-              roleId: options.role,
-              roiId: options.roi,
-            },
+            key: modelKeyOf(options),
             mmPerPx,
             picture: await readPicture(file),
             shape,

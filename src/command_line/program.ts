@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { loadConfig, settingRows } from '../config.ts';
 import { InspectionError } from '../errors.ts';
+import type { FitRequest } from '../inspection/fit_model.ts';
 import { createService, type Service } from '../service.ts';
 import { calibrateCommand } from './calibrate.ts';
 import { fitCommand } from './fit.ts';
@@ -27,6 +28,11 @@ export interface ModelOptions {
   readonly roi: string;
   readonly recipe: string;
   readonly modelKey?: string;
+}
+
+/** The key that {@link withModelOptions} read. */
+export function modelKeyOf({ recipe, modelKey, role, roi }: ModelOptions): FitRequest['key'] {
+  return { recipeId: recipe, modelKey: modelKey ?? roi, roleId: role, roiId: roi };
 }
 
 /** The whole `okng` command line. Nothing runs before `parseAsync`. */
@@ -77,7 +83,9 @@ export async function withService(
   let service: Service | null = null;
   try {
     const overrides = options.modelsDir === undefined ? {} : { BDI_MODELS_DIR: options.modelsDir };
-    service = await createService(loadConfig(process.env, overrides));
+    service = await createService(loadConfig(process.env, overrides), (message) =>
+      process.stderr.write(`okng: ${message}\n`),
+    );
     code = await work(service);
   } catch (error) {
     code = error instanceof InspectionError && error.code === 'invalid_config' ? exitCodes.config : exitCodes.failed;

@@ -24,6 +24,8 @@ export interface ChosenExtractor {
   readonly source: ExtractorSource;
   /** `width` may be null: only loading tells. */
   readonly info: ExtractorInfo;
+  /** What the people who run the service should know of the choice, or null. */
+  readonly notice: string | null;
 }
 
 /** A card with its model file. */
@@ -88,7 +90,8 @@ export async function listInstalledExtractors(modelsDir: string): Promise<Instal
  * @param wanted `embedded`, the name of an installed extractor, or the path of a model card (it ends in `.json` or
  *   contains a path separator). Absent: an installed DINOv2 (its name begins with `vit_` and contains `dinov2`; the
  *   small one first, then by name), else the embedded one
- * @param inputSize side of the square input in pixels instead of the card's own; the embedded extractor has one size
+ * @param inputSize side of the square input in pixels instead of the card's own; the embedded extractor has one
+ *   size, says so in `notice` and goes on
  * @throws InspectionError `extractor_not_found` with the names that are there; `invalid_model_card` when the wanted
  *   card is unusable; `invalid_config` when the input size does not fit
  */
@@ -136,15 +139,15 @@ export async function openExtractor(
   return openOnnxExtractor(card, options);
 }
 
+/** Lines that ran the predecessor have INPUT_SIZE set for its network; that must not keep this one from starting. */
 function chosenEmbedded(inputSize: number | undefined): ChosenExtractor {
   const info = embeddedExtractorInfo();
-  if (inputSize !== undefined && inputSize !== info.preprocessing.height) {
-    throw new InspectionError(
-      'invalid_config',
-      `INPUT_SIZE ${inputSize} does not fit the embedded extractor: it takes ${info.preprocessing.height} only; leave INPUT_SIZE empty or choose another extractor.`,
-    );
-  }
-  return { source: { kind: 'embedded' }, info };
+  const own = info.preprocessing.height;
+  const ignored =
+    inputSize === undefined || inputSize === own
+      ? null
+      : `INPUT_SIZE ${inputSize} is ignored: the embedded extractor works at ${own} pixels only.`;
+  return { source: { kind: 'embedded' }, info, notice: ignored };
 }
 
 function chosenOnnx({ cardPath, card }: InstalledExtractor, inputSize: number | undefined): ChosenExtractor {
@@ -153,6 +156,7 @@ function chosenOnnx({ cardPath, card }: InstalledExtractor, inputSize: number | 
   return {
     source: { kind: 'onnx', cardPath, fingerprint, ...(inputSize !== undefined && { inputSize }) },
     info,
+    notice: null,
   };
 }
 

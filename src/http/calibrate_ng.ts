@@ -1,7 +1,7 @@
 import type { AppParts, Route } from './app.ts';
 import { readBody } from './context.ts';
 import { calibrateNgRequest } from './schemas.ts';
-import { parseJson, parseWith, resolveRecipe } from './validation.ts';
+import { parseJson, parseWith, requestedModel } from './validation.ts';
 
 /** `POST /calibrate_ng`: scores of good and bad parts become a threshold. */
 export function calibrateNgRoute({ service, config }: AppParts): Route {
@@ -11,22 +11,16 @@ export function calibrateNgRoute({ service, config }: AppParts): Route {
     handle: async (c) => {
       const body = parseJson(await readBody(c, config.maxBodyBytes));
       const request = parseWith(calibrateNgRequest, body);
-      const recipeId = resolveRecipe(request.recipe_id, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
-      c.set('recipeId', recipeId);
+      const key = requestedModel(c, request);
       const calibration = await service.calibrate({
-        key: {
-          recipeId,
-          modelKey: request.model_key ?? request.roi_id,
-          roleId: request.role_id,
-          roiId: request.roi_id,
-        },
+        key,
         okScores: request.ok_scores,
         ngScores: request.ng_scores ?? [],
         mmPerPx: request.mm_per_px ?? null,
         areaMm2Thr: request.area_mm2_thr ?? null,
         scorePercentile: request.score_percentile ?? null,
       });
-      return c.json({ ...calibration, request_id: c.get('requestId'), recipe_id: recipeId });
+      return c.json({ ...calibration, request_id: c.get('requestId'), recipe_id: key.recipeId });
     },
   };
 }

@@ -3,7 +3,7 @@ import type { AppParts, Route } from './app.ts';
 import { bodyStream } from './context.ts';
 import { readForm } from './multipart.ts';
 import { fitOkForm } from './schemas.ts';
-import { parseWith, resolveRecipe, textRecord } from './validation.ts';
+import { parseWith, requestedModel, textRecord } from './validation.ts';
 
 /** `POST /fit_ok`: good pictures become the memory of one role and ROI. */
 export function fitOkRoute({ service, config }: AppParts): Route {
@@ -14,8 +14,7 @@ export function fitOkRoute({ service, config }: AppParts): Route {
     handle: async (c) => {
       const form = await readForm(c.req.header('content-type'), bodyStream(c), config);
       const fields = parseWith(fitOkForm, textRecord(form.fields));
-      const recipeId = resolveRecipe(fields.recipe_id, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
-      c.set('recipeId', recipeId);
+      const key = requestedModel(c, fields);
       if (fields.use_dataset) {
         throw new InspectionError(
           'insufficient_ok_samples',
@@ -26,12 +25,6 @@ export function fitOkRoute({ service, config }: AppParts): Route {
       if (pictures.length === 0) {
         throw new InspectionError('no_images', 'The form has no pictures; send at least one file in the field images.');
       }
-      const key = {
-        recipeId,
-        modelKey: fields.model_key ?? fields.roi_id,
-        roleId: fields.role_id,
-        roiId: fields.roi_id,
-      };
       const report = await service.fit(
         { key, mmPerPx: fields.mm_per_px, keepAll: fields.memory_fit, pictures },
         { onStep: (step, ms) => addStep(c.get('steps'), step, ms) },
@@ -51,7 +44,7 @@ export function fitOkRoute({ service, config }: AppParts): Route {
         model_key: key.modelKey,
         calibration: report.calibration,
         request_id: c.get('requestId'),
-        recipe_id: recipeId,
+        recipe_id: key.recipeId,
       });
     },
   };

@@ -4,7 +4,7 @@ import { type AppParts, type Route, rounded } from './app.ts';
 import { bodyStream } from './context.ts';
 import { readForm } from './multipart.ts';
 import { inferForm } from './schemas.ts';
-import { parseWith, resolveRecipe, textRecord } from './validation.ts';
+import { parseWith, requestedModel, textRecord } from './validation.ts';
 
 /** `POST /infer`: one picture becomes a score, a verdict, a heatmap and the defect regions. */
 export function inferRoute({ service, config }: AppParts): Route {
@@ -15,8 +15,7 @@ export function inferRoute({ service, config }: AppParts): Route {
     handle: async (c) => {
       const form = await readForm(c.req.header('content-type'), bodyStream(c), config);
       const fields = parseWith(inferForm, textRecord(form.fields));
-      const recipeId = resolveRecipe(fields.recipe_id, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
-      c.set('recipeId', recipeId);
+      const key = requestedModel(c, fields);
       const shape = parseShapeText(fields.shape ?? '');
       const [picture, ...more] = form.files.filter((file) => file.field === 'image');
       if (picture === undefined) {
@@ -26,12 +25,7 @@ export function inferRoute({ service, config }: AppParts): Route {
         throw new InspectionError('invalid_value', `The field image holds ${more.length + 1} files; send one picture.`);
       }
       const inspection = await service.inspect({
-        key: {
-          recipeId,
-          modelKey: fields.model_key ?? fields.roi_id,
-          roleId: fields.role_id,
-          roiId: fields.roi_id,
-        },
+        key,
         mmPerPx: fields.mm_per_px,
         picture,
         shape,
@@ -61,9 +55,9 @@ export function inferRoute({ service, config }: AppParts): Route {
         })),
         token_shape: [inspection.grid.rows, inspection.grid.cols],
         params: inspection.params,
-        model_key: fields.model_key ?? fields.roi_id,
+        model_key: key.modelKey,
         request_id: c.get('requestId'),
-        recipe_id: recipeId,
+        recipe_id: key.recipeId,
       });
     },
   };

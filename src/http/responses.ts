@@ -27,9 +27,9 @@ export const fitOkResponse = z.object({
   role_id: z.string(),
   roi_id: z.string(),
   model_key: z.string(),
-  calibration: z.enum(['none', 'kept', 'stale']).meta({
+  calibration: z.enum(['none', 'kept', 'stale', 'damaged']).meta({
     description:
-      'What became of a calibration made before: kept when the memory is the same as then, stale when it must be made anew.',
+      'What became of a calibration made before: kept when the memory is the same as then, stale or damaged when it must be made anew.',
   }),
   ...envelope,
 });

@@ -1,5 +1,7 @@
 import type { z } from 'zod';
 import { type ErrorCode, InspectionError } from '../errors.ts';
+import type { FitRequest } from '../inspection/fit_model.ts';
+import type { RequestContext } from './context.ts';
 import { recipeId } from './schemas.ts';
 
 /**
@@ -31,6 +33,21 @@ export function textRecord(fields: ReadonlyMap<string, string>): Record<string, 
 export function resolveRecipe(...candidates: readonly (string | null | undefined)[]): string {
   const named = candidates.find((candidate) => candidate != null && candidate.trim() !== '');
   return named == null ? 'default' : parseWith(recipeId, named);
+}
+
+/** The model that a request's fields mean; the recipe they name goes into the answer's body as well. */
+export function requestedModel(
+  c: RequestContext,
+  fields: {
+    readonly role_id: string;
+    readonly roi_id: string;
+    readonly recipe_id?: string | null | undefined;
+    readonly model_key?: string | null | undefined;
+  },
+): FitRequest['key'] {
+  const recipeId = resolveRecipe(fields.recipe_id, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
+  c.set('recipeId', recipeId);
+  return { recipeId, modelKey: fields.model_key ?? fields.roi_id, roleId: fields.role_id, roiId: fields.roi_id };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { chooseThreshold } from '../patchcore/calibration.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import { DEFAULT_RECIPE, type ModelKey, type ModelPlace } from '../store/places.ts';
-import type { Vision } from '../workers/vision.ts';
+import type { KnownMemories } from './known_memories.ts';
 import { defaultMmPerPx, requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
 import type { Turns } from './turns.ts';
@@ -41,7 +41,7 @@ export interface Calibration {
 }
 
 export interface CalibrateParts {
-  readonly vision: Pick<Vision, 'describe'>;
+  readonly memories: KnownMemories;
   readonly models: ModelStore;
   readonly scoreRule: ScoreRule;
   readonly areaMm2Thr: number;
@@ -68,8 +68,7 @@ export async function calibrateModel(parts: CalibrateParts, request: CalibrateRe
 
   return await parts.turns.take(models.ownPlace(key).npzPath, async () => {
     const place = await placeToCalibrate(models, key);
-    const address = await models.address(place);
-    const memory = address === undefined ? null : await parts.vision.describe(address);
+    const known = await parts.memories.at(place);
     const calibration: Calibration = {
       status: 'ok',
       role_id: key.roleId,
@@ -85,7 +84,7 @@ export async function calibrateModel(parts: CalibrateParts, request: CalibrateRe
       mm_per_px: mmPerPx,
       area_mm2_thr: request.areaMm2Thr ?? parts.areaMm2Thr,
       score_percentile: percentile,
-      memory_id: memory?.memoryId ?? null,
+      memory_id: known?.memory.memoryId ?? null,
       image_score_percentile: parts.scoreRule.percentile,
       calibrated_at_utc: parts.now().toISOString(),
     };

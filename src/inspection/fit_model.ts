@@ -6,6 +6,7 @@ import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey, ModelPlace } from '../store/places.ts';
 import type { FittedMemory, PreparedPicture, Vision } from '../workers/vision.ts';
 import { calibrationState } from './calibration_state.ts';
+import type { KnownMemories } from './known_memories.ts';
 import { requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
 import type { Turns } from './turns.ts';
@@ -34,8 +35,11 @@ export interface FitReport {
   readonly coresetRateApplied: number;
   readonly mmPerPx: number;
   readonly extractorName: string;
-  /** What became of a calibration made before: `stale` when it belongs to the memory that was replaced. */
-  readonly calibration: 'none' | 'kept' | 'stale';
+  /**
+   * What became of a calibration made before: `stale` when it belongs to the memory that was replaced, `damaged` when its
+   * file cannot be read. After both the model must be calibrated again.
+   */
+  readonly calibration: 'none' | 'kept' | 'stale' | 'damaged';
 }
 
 export interface FitHooks {
@@ -48,6 +52,7 @@ export interface FitHooks {
 export interface FitParts {
   readonly vision: Vision;
   readonly models: ModelStore;
+  readonly memories: KnownMemories;
   readonly extractor: ExtractorInfo;
   readonly coresetRate: number;
   readonly scoreRule: ScoreRule;
@@ -84,6 +89,7 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
   try {
     await requireScale(models, key.recipeId, mmPerPx);
     const pictures = await embedAll(parts, request.pictures, hooks);
+    const generation = await nextGeneration(parts, place);
     const coresetStarted = performance.now();
     const fitted = await parts.vision.fit(
       {
@@ -105,7 +111,7 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
           k: parts.scoreRule.k,
           score_percentile: parts.scoreRule.percentile,
           blur_sigma: parts.scoreRule.sigmaPx,
-          generation: await nextGeneration(parts, place),
+          generation,
           fitted_at_utc: parts.now().toISOString(),
         },
       },
@@ -114,7 +120,7 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
     hooks.onStep?.('coreset', performance.now() - coresetStarted);
 
     const writeStarted = performance.now();
-    const calibration = await commit(parts, key, mmPerPx, fitted);
+    const calibration = await commit(parts, request, fitted, generation);
     hooks.onStep?.('write', performance.now() - writeStarted);
     return {
       pictures: pictures.length,
@@ -166,11 +172,9 @@ async function embedAll(parts: FitParts, pictures: readonly NamedBytes[], hooks:
 }
 
 /** Counts the fits of a place; a memory that is there but cannot be read was one of them. */
-async function nextGeneration({ models, vision }: FitParts, place: ModelPlace): Promise<number> {
-  const address = await models.address(place);
-  if (address === undefined) return 1;
+async function nextGeneration({ memories }: FitParts, place: ModelPlace): Promise<number> {
   try {
-    return (await vision.describe(address)).generation + 1;
+    return ((await memories.at(place))?.memory.generation ?? 0) + 1;
   } catch (error) {
     if (error instanceof InspectionError && error.code === 'damaged_file') return 2;
     throw error;
@@ -180,23 +184,32 @@ async function nextGeneration({ models, vision }: FitParts, place: ModelPlace): 
 /** Makes the fit the one that answers; the scale is looked at again, because another fit may have set it meanwhile. */
 async function commit(
   parts: FitParts,
-  key: ModelKey,
-  mmPerPx: number,
+  { key, mmPerPx }: FitRequest,
   fitted: FittedMemory,
+  generation: number,
 ): Promise<FitReport['calibration']> {
   const { models } = parts;
   return await parts.turns.take(`recipe ${key.recipeId}`, async () => {
     await requireScale(models, key.recipeId, mmPerPx);
     const staged = await models.stageEncodedMemory(key, fitted.encoded);
-    const { place } = await staged.commit();
+    await parts.turns.take(staged.place.npzPath, () => staged.commit());
     await models.setRecipeMmPerPx(key.recipeId, mmPerPx);
-    const address = await models.address(place);
-    if (address === undefined) return 'none';
-    const state = calibrationState(
-      await models.readCalibration(place),
-      await parts.vision.describe(address),
-      parts.scoreRule,
-    );
-    return state === 'valid' ? 'kept' : state;
+    return await calibrationAfterFit(parts, staged.place, { memoryId: staged.memoryId, generation });
   });
+}
+
+async function calibrationAfterFit(
+  { models, extractor, scoreRule }: FitParts,
+  place: ModelPlace,
+  fitted: { readonly memoryId: string; readonly generation: number },
+): Promise<FitReport['calibration']> {
+  try {
+    const calibration = await models.readCalibration(place);
+    const state = calibrationState(calibration, { ...fitted, fingerprint: extractor.fingerprint }, scoreRule);
+    return state === 'valid' ? 'kept' : state;
+  } catch (error) {
+    // The fit is done; a file that only a new calibration can mend is no reason to call it failed.
+    if (error instanceof InspectionError && error.code === 'damaged_file') return 'damaged';
+    throw error;
+  }
 }

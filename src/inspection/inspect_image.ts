@@ -3,11 +3,12 @@ import type { ExtractorInfo } from '../extractors/extractor.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
 import type { Region } from '../patchcore/regions.ts';
 import type { ShapeSpec } from '../patchcore/roi_mask.ts';
-import type { MemoryAddress, ModelStore } from '../store/model_store.ts';
-import type { ModelKey, ModelPlace } from '../store/places.ts';
-import type { MemoryDescription, PreparedPicture, Vision } from '../workers/vision.ts';
+import type { ModelStore } from '../store/model_store.ts';
+import type { ModelKey } from '../store/places.ts';
+import type { PreparedPicture, Vision } from '../workers/vision.ts';
 import { calibrationState } from './calibration_state.ts';
 import type { NamedBytes } from './fit_model.ts';
+import type { KnownMemories, KnownMemory } from './known_memories.ts';
 import { requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
 
@@ -50,6 +51,7 @@ export interface Inspection {
 export interface InspectParts {
   readonly vision: Vision;
   readonly models: ModelStore;
+  readonly memories: KnownMemories;
   readonly extractor: ExtractorInfo;
   readonly scoreRule: ScoreRule;
   readonly areaMm2Thr: number;
@@ -133,27 +135,22 @@ async function measureWithOneModel(parts: InspectParts, key: ModelKey, picture: 
   );
 }
 
-interface FoundMemory {
-  readonly place: ModelPlace;
-  readonly address: MemoryAddress;
-  readonly memory: MemoryDescription;
-}
-
-async function requireMemory(parts: InspectParts, key: ModelKey): Promise<FoundMemory> {
+async function requireMemory(parts: InspectParts, key: ModelKey): Promise<KnownMemory> {
   const { place } = await parts.models.locate(key);
-  const address = await parts.models.address(place);
-  if (address === undefined) {
+  const known = await parts.memories.at(place);
+  if (known === null) {
     throw new InspectionError(
       'memory_not_fitted',
       `Memoria no encontrada: memory not fitted for role ${JSON.stringify(key.roleId)}, ROI ${JSON.stringify(key.roiId)}, model_key ${JSON.stringify(key.modelKey)} in recipe ${JSON.stringify(key.recipeId)}; fit it from good pictures with POST /fit_ok.`,
     );
   }
-  const memory = await parts.vision.describe(address);
+  const { memory } = known;
   if (memory.fingerprint !== null && memory.fingerprint !== parts.extractor.fingerprint) {
     throw new InspectionError(
       'extractor_mismatch',
       `The memory was made with the extractor ${memory.extractorName ?? 'unknown'} (fingerprint ${memory.fingerprint.slice(0, 12)}), the service runs ${parts.extractor.name} (${parts.extractor.fingerprint.slice(0, 12)}); fit this role and ROI again, or start the service with EXTRACTOR and INPUT_SIZE as they were.`,
     );
   }
-  return { place, address, memory };
+  parts.memories.checkIndex(known);
+  return known;
 }

@@ -1,6 +1,6 @@
 import { fitMemory } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
-import { drawPicture, type PixelSettings, preparePicture } from './pixel_steps.ts';
+import { drawPicture, type PixelSettings, preparePicture, repairIndex } from './pixel_steps.ts';
 import type { Vision } from './vision.ts';
 
 /** The same steps in the calling thread: for tests and for programs that do one thing. Calls must not overlap. */
@@ -12,6 +12,7 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     measure: network.measure,
     describe: network.describe,
     draw: drawPicture,
+    repairIndex: (place) => repairIndex(place, settings.pixels),
     fit: async (order, hooks = {}) =>
       fitMemory(order, {
         ...(hooks.onProgress !== undefined && { onProgress: hooks.onProgress }),

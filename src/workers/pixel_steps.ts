@@ -8,6 +8,8 @@ import { heatmap } from '../patchcore/heatmap.ts';
 import { imageScore } from '../patchcore/image_score.ts';
 import { findRegions } from '../patchcore/regions.ts';
 import { resolveShape, roiMask } from '../patchcore/roi_mask.ts';
+import { createModelStore, type IndexState } from '../store/model_store.ts';
+import type { ModelPlace } from '../store/places.ts';
 import type { Drawing, DrawOrder, PreparedPicture } from './vision.ts';
 
 /** What the pixel steps must know of the extractor they prepare for. */
@@ -15,6 +17,8 @@ export interface PixelSettings {
   readonly preprocessing: Preprocessing;
   readonly grid: PatchGrid;
   readonly maxPixels: number;
+  /** Where models lie; for {@link repairIndex}. */
+  readonly modelsDir: string;
 }
 
 /** Bytes → network input. */
@@ -55,4 +59,10 @@ export async function drawPicture(order: DrawOrder): Promise<Drawing> {
     regionsMs: found - mapped,
     encodeMs: performance.now() - found,
   };
+}
+
+/** Reads a memory and writes its FAISS index again unless that is right. */
+export async function repairIndex(place: ModelPlace, { modelsDir }: PixelSettings): Promise<IndexState> {
+  const models = createModelStore(modelsDir);
+  return await models.ensureIndex(place, await models.readMemory(place));
 }

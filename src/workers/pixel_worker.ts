@@ -1,6 +1,7 @@
 import { workerData } from 'piscina';
+import type { ModelPlace } from '../store/places.ts';
 import { moved, settle } from './outcome.ts';
-import { drawPicture, type PixelSettings, preparePicture } from './pixel_steps.ts';
+import { drawPicture, type PixelSettings, preparePicture, repairIndex as repair } from './pixel_steps.ts';
 import type { DrawOrder } from './vision.ts';
 
 const settings = workerData as PixelSettings;
@@ -10,6 +11,8 @@ export const prepare = async ({ bytes, name }: { bytes: Uint8Array; name: string
 
 export const draw = async (order: DrawOrder) =>
   moved(await settle(() => drawPicture(order)), (drawing) => (drawing.heatmapPng === null ? [] : [drawing.heatmapPng]));
+
+export const repairIndex = (place: ModelPlace) => settle(() => repair(place, settings));
 
 /** Loads the codecs. */
 export const warm = async () => settle(async () => undefined);

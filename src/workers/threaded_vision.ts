@@ -85,6 +85,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     measure: (picture, memory) => run(network, 'measure', { picture, memory }),
     describe: (memory) => run(network, 'describe', memory),
     draw: (order) => run(pixels, 'draw', order, [order.distances]),
+    repairIndex: (place) => run(pixels, 'repairIndex', place),
     fit,
     warm: async () => {
       await Promise.all([

@@ -4,7 +4,8 @@ import type { Matrix } from '../patchcore/matrix.ts';
 import type { Region } from '../patchcore/regions.ts';
 import type { ShapeSpec } from '../patchcore/roi_mask.ts';
 import type { EncodedMemory, MemoryMetadata } from '../store/model_memory.ts';
-import type { MemoryAddress } from '../store/model_store.ts';
+import type { IndexState, MemoryAddress } from '../store/model_store.ts';
+import type { ModelPlace } from '../store/places.ts';
 
 /** A picture made ready for the network, with what is needed to find the way back to its own pixels. */
 export interface PreparedPicture {
@@ -112,6 +113,8 @@ export interface Vision {
   measure(picture: PreparedPicture, memory: MemoryAddress): Promise<MeasuredPicture>;
   /** @throws InspectionError `damaged_file` */
   describe(memory: MemoryAddress): Promise<MemoryDescription>;
+  /** See `ModelStore.ensureIndex`; reads the memory itself. @throws InspectionError `damaged_file`, `storage_full` */
+  repairIndex(place: ModelPlace): Promise<IndexState>;
   /** Map, mask, score, regions and the heatmap's PNG. @throws InspectionError `empty_mask`, `invalid_shape` */
   draw(order: DrawOrder): Promise<Drawing>;
   /** Coreset and the bytes of the files. @throws InspectionError `request_aborted` when the signal fires */

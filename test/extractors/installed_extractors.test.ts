@@ -144,7 +144,12 @@ describe('chooseExtractor', () => {
     await expect(chooseExtractor({ modelsDir, wanted: 'tiny', inputSize: 7 })).rejects.toMatchObject({
       code: 'invalid_config',
     });
-    await expect(chooseExtractor({ modelsDir, inputSize: 448 })).rejects.toThrow(/INPUT_SIZE 448 .* takes 256 only/);
-    expect((await chooseExtractor({ modelsDir, inputSize: 256 })).source).toEqual({ kind: 'embedded' });
+  });
+
+  it('goes on with the embedded extractor under an input size it does not have, and says so', async () => {
+    const other = await chooseExtractor({ modelsDir, inputSize: 448 });
+    expect(other.source).toEqual({ kind: 'embedded' });
+    expect(other.notice).toBe('INPUT_SIZE 448 is ignored: the embedded extractor works at 256 pixels only.');
+    expect((await chooseExtractor({ modelsDir, inputSize: 256 })).notice).toBeNull();
   });
 });
