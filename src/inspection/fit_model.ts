@@ -133,9 +133,19 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
       extractorName: extractor.name,
       calibration,
     };
+  } catch (error) {
+    if (parts.stop.aborted && error instanceof InspectionError && error.code === 'request_aborted') throw abandoned();
+    throw error;
   } finally {
     parts.fitting.delete(place.npzPath);
   }
+}
+
+function abandoned(): InspectionError {
+  return new InspectionError(
+    'shutting_down',
+    'The service is shutting down; the fit was abandoned and nothing was changed.',
+  );
 }
 
 /**
@@ -154,11 +164,7 @@ async function embedAll(parts: FitParts, pictures: readonly NamedBytes[], hooks:
   };
   let next = prepare(0);
   while (next !== null) {
-    if (parts.stop.aborted)
-      throw new InspectionError(
-        'shutting_down',
-        'The service is shutting down; the fit was abandoned and nothing was changed.',
-      );
+    if (parts.stop.aborted) throw abandoned();
     const prepared = await next;
     next = prepare(embedded.length + 1);
     hooks.onStep?.('decode', prepared.decodeMs);

@@ -7,6 +7,7 @@ import { type Matrix, normalizeRows, selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
 import { readModelMemory } from '../store/model_memory.ts';
 import type { MemoryAddress } from '../store/model_store.ts';
+import { describeMemory } from './describe_memory.ts';
 import type { EmbeddedPicture, MeasuredPicture, MemoryDescription, PreparedPicture } from './vision.ts';
 
 /** The steps that need a loaded network or a loaded bank. One per thread: neither is safe for concurrent calls. */
@@ -58,24 +59,13 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
       return cached;
     }
     await cached?.neighbors.dispose();
-    const { bank, grid, metadata, memoryId, stamp: found } = await readModelMemory(path);
+    const memory = await readModelMemory(path);
     const loaded: LoadedMemory = {
       // The stamp of what was read: the file may have been replaced since the caller looked.
-      stamp: found,
-      bytes: bank.data.byteLength,
-      neighbors: await createOnnxNeighbors(bank, { threads: settings.threads }),
-      description: {
-        memoryId,
-        fingerprint: metadata.fingerprint ?? null,
-        extractorName: metadata.extractor ?? null,
-        grid,
-        rows: bank.rows,
-        cols: bank.cols,
-        coresetRateRequested: metadata.coreset_rate_requested ?? null,
-        coresetRateApplied: metadata.coreset_rate_applied ?? null,
-        mmPerPx: metadata.mm_per_px ?? null,
-        generation: metadata.generation ?? 1,
-      },
+      stamp: memory.stamp,
+      bytes: memory.bank.data.byteLength,
+      neighbors: await createOnnxNeighbors(memory.bank, { threads: settings.threads }),
+      description: describeMemory(memory),
     };
     memories.set(path, loaded);
     await evict();

@@ -62,7 +62,10 @@ export async function drawPicture(order: DrawOrder): Promise<Drawing> {
 }
 
 /** Reads a memory and writes its FAISS index again unless that is right. */
-export async function repairIndex(place: ModelPlace, { modelsDir }: PixelSettings): Promise<IndexState> {
+export async function repairIndex(
+  place: ModelPlace,
+  { modelsDir }: Pick<PixelSettings, 'modelsDir'>,
+): Promise<IndexState> {
   const models = createModelStore(modelsDir);
   return await models.ensureIndex(place, await models.readMemory(place));
 }

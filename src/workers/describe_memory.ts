@@ -1,0 +1,18 @@
+import type { StoredMemory } from '../store/model_memory.ts';
+import type { MemoryDescription } from './vision.ts';
+
+/** What is known of a memory without its rows; what its file does not say is null, a generation 1. */
+export function describeMemory({ bank, grid, metadata, memoryId }: StoredMemory): MemoryDescription {
+  return {
+    memoryId,
+    fingerprint: metadata.fingerprint ?? null,
+    extractorName: metadata.extractor ?? null,
+    grid,
+    rows: bank.rows,
+    cols: bank.cols,
+    coresetRateRequested: metadata.coreset_rate_requested ?? null,
+    coresetRateApplied: metadata.coreset_rate_applied ?? null,
+    mmPerPx: metadata.mm_per_px ?? null,
+    generation: metadata.generation ?? 1,
+  };
+}

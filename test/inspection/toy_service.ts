@@ -1,0 +1,92 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ExtractorInfo } from '../../src/extractors/extractor.ts';
+import { type CalibrateRequest, calibrateModel } from '../../src/inspection/calibrate_model.ts';
+import { type FitRequest, fitModel } from '../../src/inspection/fit_model.ts';
+import { type InspectRequest, inspectImage } from '../../src/inspection/inspect_image.ts';
+import { createKnownMemories } from '../../src/inspection/known_memories.ts';
+import type { ScoreRule } from '../../src/inspection/score_rule.ts';
+import { wholePicture } from '../../src/inspection/shape_text.ts';
+import { createTurns } from '../../src/inspection/turns.ts';
+import { createModelStore } from '../../src/store/model_store.ts';
+import { toyExtractor, toyPicture, toyVision } from './toy_vision.ts';
+
+export const key = { recipeId: 'default', modelKey: 'roi', roleId: 'role', roiId: 'roi' };
+
+/** The use cases on a models folder of their own, around the toy extractor. */
+export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly extractor?: ExtractorInfo } = {}) {
+  const modelsDir = mkdtempSync(join(tmpdir(), 'okng-inspection-'));
+  const models = createModelStore(modelsDir);
+  const vision = toyVision(modelsDir);
+  const turns = createTurns();
+  const stop = new AbortController();
+  const indexEvents: string[] = [];
+  const memories = createKnownMemories(
+    { vision, models, turns },
+    {
+      onIndexRebuilt: (_, state) => indexEvents.push(state),
+      onIndexFailed: (_, error) => indexEvents.push(String(error)),
+    },
+  );
+  const parts = {
+    vision,
+    models,
+    memories,
+    extractor: changes.extractor ?? toyExtractor,
+    coresetRate: 0.5,
+    scoreRule: changes.scoreRule ?? { k: 1, percentile: 100, sigmaPx: 1 },
+    areaMm2Thr: 1,
+    okngVersion: '0.0.0',
+    fitting: new Set<string>(),
+    turns,
+    stop: stop.signal,
+    now: () => new Date('2026-01-02T03:04:05Z'),
+  } as const;
+  return {
+    parts,
+    models,
+    vision,
+    memories,
+    stop,
+    indexEvents,
+    /** The same use cases with some parts exchanged. */
+    with: (others: { readonly scoreRule?: ScoreRule; readonly extractor?: ExtractorInfo }) => ({
+      inspect: (request: Partial<InspectRequest> = {}) =>
+        inspectImage({ ...parts, ...others }, inspectRequest(request)),
+    }),
+    fit: (request: Partial<FitRequest> = {}) =>
+      fitModel(parts, { key, mmPerPx: 1, pictures: [toyPicture(0, 30, 60, 90)], keepAll: true, ...request }),
+    calibrate: (request: Partial<CalibrateRequest> = {}) =>
+      calibrateModel(parts, {
+        key,
+        okScores: [0.1, 0.2],
+        ngScores: [0.4],
+        mmPerPx: null,
+        areaMm2Thr: null,
+        scorePercentile: 100,
+        ...request,
+      }),
+    inspect: (request: Partial<InspectRequest> = {}) => inspectImage(parts, inspectRequest(request)),
+    /** Every file with its content, to see what changed. */
+    files: (): Readonly<Record<string, string>> => {
+      const names = readdirSync(modelsDir, { recursive: true }) as string[];
+      const plain = names.filter((name) => statSync(join(modelsDir, name)).isFile()).sort();
+      return Object.fromEntries(plain.map((name) => [name, readFileSync(join(modelsDir, name)).toString('base64')]));
+    },
+    remove: () => rmSync(modelsDir, { recursive: true, force: true }),
+  };
+}
+
+export type ToyService = ReturnType<typeof toyService>;
+
+function inspectRequest(request: Partial<InspectRequest>): InspectRequest {
+  return {
+    key,
+    mmPerPx: 1,
+    picture: toyPicture(0, 30, 60, 100),
+    shape: wholePicture,
+    includeHeatmap: false,
+    ...request,
+  };
+}
