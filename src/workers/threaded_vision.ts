@@ -63,18 +63,22 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     const stop = () => Atomics.store(gauge, 2, 1);
     hooks.signal?.addEventListener('abort', stop, { once: true });
     if (hooks.signal?.aborted === true) stop();
-    const look = setInterval(() => {
-      if (gauge[1] !== 0) hooks.onProgress?.(gauge[0] as number, gauge[1] as number);
-    }, gaugeIntervalMs);
+    const look = () => {
+      const total = Atomics.load(gauge, 1);
+      if (total !== 0) hooks.onProgress?.(Atomics.load(gauge, 0), total);
+    };
+    const looking = setInterval(look, gaugeIntervalMs);
     try {
-      return await run<FittedMemory>(
+      const fitted = await run<FittedMemory>(
         fitting,
         'fit',
         { order, gauge },
         order.pictures.map(({ data }) => data),
       );
+      look();
+      return fitted;
     } finally {
-      clearInterval(look);
+      clearInterval(looking);
       hooks.signal?.removeEventListener('abort', stop);
     }
   };
