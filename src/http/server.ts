@@ -23,6 +23,9 @@ export interface RunningServer {
 /** Longer than a client keeps a connection for its next request, so that it is never us who close it under a request. */
 const keepAliveMs = 75_000;
 
+/** Between two looks for connections that have become idle while the server drains. */
+const sweepMs = 50;
+
 /** Listens. @throws Node's error when the address is taken or not ours */
 export async function listen(
   config: Pick<Config, 'host' | 'port' | 'maxBodyBytes' | 'queueLimit' | 'corsOrigins'>,
@@ -56,9 +59,11 @@ export async function listen(
         if (server.listening) server.close(() => resolve(true));
         else server.once('close', () => resolve(true));
       });
+      // A connection whose last answer has left is kept for the client's next request, which is not to come any more.
       server.closeIdleConnections();
+      const sweep = setInterval(() => server.closeIdleConnections(), sweepMs);
       const timeout = new Promise<false>((resolve) => setTimeout(() => resolve(false), timeoutMs).unref());
-      return await Promise.race([closed, timeout]);
+      return await Promise.race([closed, timeout]).finally(() => clearInterval(sweep));
     },
     cut: () => server.closeAllConnections(),
   };

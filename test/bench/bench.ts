@@ -74,8 +74,26 @@ async function benchService(title: string, environment: Readonly<Record<string, 
       const { status, body } = await postForm(`${okng.url}/fit_ok`, { ...base, role_id: role }, pictures);
       if (status !== 200) throw new Error(JSON.stringify(body));
     };
+    let fitting = false;
+    const health: number[] = [];
+    const askHealth = async () => {
+      while (fitting) {
+        const started = performance.now();
+        await get(`${okng.url}/health`);
+        health.push(performance.now() - started);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    const fitFifty = async () => {
+      fitting = true;
+      const asking = askHealth();
+      await fitRole('fifty', 50).finally(() => {
+        fitting = false;
+      });
+      await asking;
+    };
     const fits = await interleaved(
-      { '/fit_ok, 10 pictures': () => fitRole('ten', 10), '/fit_ok, 50 pictures': () => fitRole('fifty', 50) },
+      { '/fit_ok, 10 pictures': () => fitRole('ten', 10), '/fit_ok, 50 pictures': fitFifty },
       3,
       0,
     );
@@ -102,6 +120,7 @@ async function benchService(title: string, environment: Readonly<Record<string, 
       ...requests,
       ...steps,
       ...fits,
+      { name: '/health while 50 pictures are fitted', unit: 'ms', values: health },
       { name: 'resident memory afterwards', unit: 'MiB', values: [residentMib(okng.child.pid)] },
     ]);
   } finally {

@@ -1,4 +1,5 @@
 import { cpus, loadavg } from 'node:os';
+import { percentile } from '../../src/patchcore/image_score.ts';
 
 /** One row of the table: milliseconds of every repetition. */
 export interface Sample {
@@ -27,15 +28,6 @@ export async function interleaved(
   return [...times].map(([name, values]) => ({ name, unit: 'ms', values }));
 }
 
-/** The p-th percentile, linear between neighbours. */
-export function percentileOf(values: readonly number[], p: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const position = ((sorted.length - 1) * p) / 100;
-  const low = sorted[Math.floor(position)] as number;
-  const high = sorted[Math.ceil(position)] as number;
-  return low + (high - low) * (position - Math.floor(position));
-}
-
 /** What the numbers were measured on. */
 export function machine(): string {
   const [first] = cpus();
@@ -44,16 +36,17 @@ export function machine(): string {
     .join(' ')}`;
 }
 
-/** Prints median, p95 and count per sample, and the ratio to the first of its group where there is one. */
+/** Prints median, p95, p99 and count per sample; fewer than 100 values have no p99. */
 export function printTable(title: string, samples: readonly Sample[]): void {
   const width = Math.max(40, ...samples.map(({ name }) => name.length));
+  const cell = (text: string) => text.padStart(10);
   console.log(`\n${title}`);
-  console.log(`${''.padEnd(width)}  ${'median'.padStart(10)}  ${'p95'.padStart(10)}  ${'n'.padStart(4)}`);
+  console.log(`${''.padEnd(width)}  ${cell('median')}  ${cell('p95')}  ${cell('p99')}  ${'n'.padStart(4)}`);
   for (const { name, unit, values } of samples) {
-    const median = percentileOf(values, 50).toFixed(unit === 's' ? 2 : 1);
-    const p95 = percentileOf(values, 95).toFixed(unit === 's' ? 2 : 1);
+    const at = (p: number) => `${percentile(Float64Array.from(values), p).toFixed(unit === 's' ? 2 : 1)} ${unit}`;
+    const p99 = values.length < 100 ? '' : at(99);
     console.log(
-      `${name.padEnd(width)}  ${`${median} ${unit}`.padStart(10)}  ${`${p95} ${unit}`.padStart(10)}  ${String(values.length).padStart(4)}`,
+      `${name.padEnd(width)}  ${cell(at(50))}  ${cell(at(95))}  ${cell(p99)}  ${String(values.length).padStart(4)}`,
     );
   }
 }
