@@ -1,6 +1,10 @@
+import { workerData } from 'piscina';
 import { fitMemory } from './fit_steps.ts';
-import { moved, settle } from './outcome.ts';
+import { moved, settleUntil, type WorkerStart } from './outcome.ts';
 import type { FitOrder } from './vision.ts';
+
+const { closing } = workerData as WorkerStart<null>;
+const settle = settleUntil(closing);
 
 /** `gauge` is shared with the caller: [done, total, stop]. */
 export const fit = async ({ order, gauge }: { order: FitOrder; gauge: Int32Array }) =>
@@ -11,7 +15,7 @@ export const fit = async ({ order, gauge }: { order: FitOrder; gauge: Int32Array
           Atomics.store(gauge, 1, total);
           Atomics.store(gauge, 0, done);
         },
-        shouldStop: () => Atomics.load(gauge, 2) !== 0,
+        shouldStop: () => Atomics.load(gauge, 2) !== 0 || Atomics.load(closing, 0) !== 0,
       }),
     ),
     ({ encoded }) => [encoded.npz, encoded.index],

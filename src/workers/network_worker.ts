@@ -1,10 +1,12 @@
 import { workerData } from 'piscina';
 import type { MemoryAddress } from '../store/model_store.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
-import { moved, settle } from './outcome.ts';
+import { moved, settleUntil, type WorkerStart } from './outcome.ts';
 import type { PreparedPicture } from './vision.ts';
 
-const steps = createNetworkSteps(workerData as NetworkSettings);
+const { settings, closing } = workerData as WorkerStart<NetworkSettings>;
+const settle = settleUntil(closing);
+const steps = createNetworkSteps(settings);
 
 export const embed = async (picture: PreparedPicture) =>
   moved(await settle(() => steps.embed(picture)), ({ embeddings }) => [embeddings.data]);

@@ -6,8 +6,27 @@ export type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string; readonly stack: string };
 
+/** What every worker thread is started with. */
+export interface WorkerStart<S> {
+  readonly settings: S;
+  /** Shared with the thread that owns the pools: 1 once they are being closed. */
+  readonly closing: Int32Array;
+}
+
 /** Runs `work` in a worker; what it throws becomes plain data. */
-export async function settle<T>(work: () => Promise<T>): Promise<Outcome<T>> {
+export type Settle = <T>(work: () => Promise<T>) => Promise<Outcome<T>>;
+
+/** {@link Settle} for one worker: work that was still waiting when the pools are closed is not begun. */
+export function settleUntil(closing: Int32Array): Settle {
+  return async (work) => (Atomics.load(closing, 0) === 0 ? settle(work) : { ok: false, ...shutDown, stack: '' });
+}
+
+const shutDown = {
+  code: 'shutting_down',
+  message: 'The service is shutting down; the request was abandoned.',
+} as const;
+
+async function settle<T>(work: () => Promise<T>): Promise<Outcome<T>> {
   try {
     return { ok: true, value: await work() };
   } catch (error) {

@@ -1,10 +1,11 @@
 import { workerData } from 'piscina';
 import type { ModelPlace } from '../store/places.ts';
-import { moved, settle } from './outcome.ts';
+import { moved, settleUntil, type WorkerStart } from './outcome.ts';
 import { drawPicture, type PixelSettings, preparePicture, repairIndex as repair } from './pixel_steps.ts';
 import type { DrawOrder } from './vision.ts';
 
-const settings = workerData as PixelSettings;
+const { settings, closing } = workerData as WorkerStart<PixelSettings>;
+const settle = settleUntil(closing);
 
 export const prepare = async ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
   moved(await settle(() => preparePicture(bytes, name, settings)), (picture) => [picture.input.data]);

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { InspectionError } from '../errors.ts';
 import type { NetworkSettings } from './network_steps.ts';
-import { movable, type Outcome, unwrap } from './outcome.ts';
+import { movable, type Outcome, unwrap, type WorkerStart } from './outcome.ts';
 import type { PixelSettings } from './pixel_steps.ts';
 import type { FitHooks, FitOrder, FittedMemory, Vision } from './vision.ts';
 
@@ -25,13 +25,15 @@ const gaugeIntervalMs = 200;
  */
 export function threadedVision(settings: ThreadedVisionSettings): Vision {
   let closed = false;
+  const closing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   const pools: Piscina[] = [];
+  const running = new Set<Promise<unknown>>();
 
-  const lazyPool = (name: string, size: number, data: unknown): (() => Piscina) => {
+  const lazyPool = <S>(name: string, size: number, settings: S): (() => Piscina) => {
     let pool: Piscina | null = null;
     return () => {
       if (closed) throw new InspectionError('shutting_down', 'The service is shutting down and takes no more work.');
-      pool ??= openPool(name, size, data);
+      pool ??= openPool(name, size, { settings, closing } satisfies WorkerStart<S>);
       if (!pools.includes(pool)) pools.push(pool);
       return pool;
     };
@@ -46,15 +48,12 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     task: unknown,
     give: readonly ArrayBufferView[] = [],
   ): Promise<T> => {
+    const answer: Promise<Outcome<T>> = pool().run(task, { name, transferList: movable(give) });
+    running.add(answer);
     try {
-      return unwrap((await pool().run(task, { name, transferList: movable(give) })) as Outcome<T>);
-    } catch (error) {
-      if (error instanceof InspectionError) throw error;
-      if (closed)
-        throw new InspectionError('shutting_down', 'The service is shutting down; the request was abandoned.', {
-          cause: error,
-        });
-      throw error;
+      return unwrap(await answer);
+    } finally {
+      running.delete(answer);
     }
   };
 
@@ -77,6 +76,11 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
       );
       look();
       return fitted;
+    } catch (error) {
+      if (closed && error instanceof InspectionError && error.code === 'request_aborted') {
+        throw new InspectionError('shutting_down', error.message, { cause: error });
+      }
+      throw error;
     } finally {
       clearInterval(looking);
       hooks.signal?.removeEventListener('abort', stop);
@@ -99,19 +103,22 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     },
     close: async () => {
       closed = true;
+      Atomics.store(closing, 0, 1);
+      // A thread that is ended in the middle of a native call takes the process with it, so each ends its step first.
+      await Promise.allSettled(running);
       await Promise.all(pools.map((pool) => pool.destroy()));
     },
   };
 }
 
-function openPool(name: string, size: number, data: unknown): Piscina {
+function openPool(name: string, size: number, start: WorkerStart<unknown>): Piscina {
   // Run from source (scripts, tests), the threads still need JavaScript: Node has no loader for them, the build has.
   const folder = import.meta.url.endsWith('.ts') ? '../../dist/workers/' : './';
   return new Piscina({
     filename: fileURLToPath(new URL(`${folder}${name}.js`, import.meta.url)),
     minThreads: size,
     maxThreads: size,
-    workerData: data,
+    workerData: start,
     // A worker that sleeps in Atomics.wait would delay the engine's own callbacks.
     atomics: 'disabled',
   });
