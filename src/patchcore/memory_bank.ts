@@ -1,4 +1,4 @@
-import { type CoresetHooks, coresetSize, selectCoreset } from './coreset.ts';
+import { type CoresetHooks, coresetSize, type DotProducts, selectCoreset } from './coreset.ts';
 import type { GridFrame, PatchGrid } from './grid.ts';
 import { type Matrix, normalizeRows, selectRows, type UnitRowMatrix } from './matrix.ts';
 
@@ -24,10 +24,15 @@ const negligible = 1e-6;
  *
  * Source: Roth et al. 2022, arXiv:2106.08265, sec. 3.1–3.2; they do not normalise.
  */
-export function buildMemoryBank(embeddings: Matrix, rate: number, hooks: CoresetHooks = {}): MemoryBank {
+export async function buildMemoryBank(
+  embeddings: Matrix,
+  rate: number,
+  products: DotProducts,
+  hooks: CoresetHooks = {},
+): Promise<MemoryBank> {
   const unit = normalizeRows(embeddings);
   const size = coresetSize(unit.rows, rate);
-  const picks = selectCoreset(unit, size, hooks);
+  const picks = await selectCoreset(unit, size, products, hooks);
   return {
     rows: size === unit.rows ? unit : selectRows(unit, picks),
     embeddings: unit.rows,

@@ -1,3 +1,5 @@
+import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_products.ts';
+import type { DotProducts } from '../patchcore/coreset.ts';
 import { concatRows } from '../patchcore/matrix.ts';
 import { buildMemoryBank } from '../patchcore/memory_bank.ts';
 import { encodeMemory } from '../store/model_memory.ts';
@@ -13,8 +15,12 @@ export interface FitStepHooks {
  *
  * @throws InspectionError `request_aborted` when `shouldStop` says so
  */
-export function fitMemory(order: FitOrder, hooks: FitStepHooks = {}): FittedMemory {
-  const bank = buildMemoryBank(concatRows(order.pictures), order.coresetRate, hooks);
+export async function fitMemory(
+  order: FitOrder,
+  products: DotProducts,
+  hooks: FitStepHooks = {},
+): Promise<FittedMemory> {
+  const bank = await buildMemoryBank(concatRows(order.pictures), order.coresetRate, products, hooks);
   const encoded = encodeMemory({
     bank: bank.rows,
     grid: order.grid,
@@ -32,5 +38,30 @@ export function fitMemory(order: FitOrder, hooks: FitStepHooks = {}): FittedMemo
     embeddings: bank.embeddings,
     coresetSize: bank.rows.rows,
     coresetRateApplied: bank.rateApplied,
+  };
+}
+
+export interface FitSettings {
+  /** Threads of one matrix product. */
+  readonly threads: number;
+}
+
+/** {@link fitMemory} with ONNX Runtime for its matrix products, loaded with the first fit. One per thread. */
+export interface FitSteps {
+  fit(order: FitOrder, hooks?: FitStepHooks): Promise<FittedMemory>;
+  dispose(): Promise<void>;
+}
+
+export function createFitSteps(settings: FitSettings): FitSteps {
+  let opened: Promise<OnnxProducts> | null = null;
+  return {
+    fit: async (order, hooks) => {
+      opened ??= createOnnxProducts(settings);
+      return await fitMemory(order, (await opened).products, hooks);
+    },
+    dispose: async () => {
+      await (await opened)?.dispose();
+      opened = null;
+    },
   };
 }

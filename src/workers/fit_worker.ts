@@ -1,16 +1,17 @@
 import { workerData } from 'piscina';
-import { fitMemory } from './fit_steps.ts';
+import { createFitSteps, type FitSettings } from './fit_steps.ts';
 import { moved, settleUntil, type WorkerStart } from './outcome.ts';
 import type { FitOrder } from './vision.ts';
 
-const { closing } = workerData as WorkerStart<null>;
+const { settings, closing } = workerData as WorkerStart<FitSettings>;
 const settle = settleUntil(closing);
+const steps = createFitSteps(settings);
 
 /** `gauge` is shared with the caller: [done, total, stop]. */
 export const fit = async ({ order, gauge }: { order: FitOrder; gauge: Int32Array }) =>
   moved(
     await settle(async () =>
-      fitMemory(order, {
+      steps.fit(order, {
         onProgress: (done, total) => {
           Atomics.store(gauge, 1, total);
           Atomics.store(gauge, 0, done);

@@ -1,4 +1,4 @@
-import { fitMemory } from './fit_steps.ts';
+import { createFitSteps } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
 import { drawPicture, type PixelSettings, preparePicture, repairIndex } from './pixel_steps.ts';
 import type { Vision } from './vision.ts';
@@ -6,6 +6,7 @@ import type { Vision } from './vision.ts';
 /** The same steps in the calling thread: for tests and for programs that do one thing. Calls must not overlap. */
 export function inlineVision(settings: { readonly pixels: PixelSettings; readonly network: NetworkSettings }): Vision {
   const network = createNetworkSteps(settings.network);
+  const fitting = createFitSteps(settings.network);
   return {
     prepare: (bytes, name) => preparePicture(bytes, name, settings.pixels),
     embed: network.embed,
@@ -14,11 +15,14 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     draw: drawPicture,
     repairIndex: (place) => repairIndex(place, settings.pixels),
     fit: async (order, hooks = {}) =>
-      fitMemory(order, {
+      fitting.fit(order, {
         ...(hooks.onProgress !== undefined && { onProgress: hooks.onProgress }),
         shouldStop: () => hooks.signal?.aborted === true,
       }),
     warm: network.warm,
-    close: network.dispose,
+    close: async () => {
+      await network.dispose();
+      await fitting.dispose();
+    },
   };
 }

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { InspectionError } from '../errors.ts';
+import type { FitSettings } from './fit_steps.ts';
 import type { NetworkSettings } from './network_steps.ts';
 import { movable, type Outcome, unwrap, type WorkerStart } from './outcome.ts';
 import type { PixelSettings } from './pixel_steps.ts';
@@ -40,7 +41,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
   };
   const pixels = lazyPool('pixel_worker', settings.pixelWorkers, settings.pixels);
   const network = lazyPool('network_worker', settings.networkWorkers, settings.network);
-  const fitting = lazyPool('fit_worker', 1, null);
+  const fitting = lazyPool<FitSettings>('fit_worker', 1, { threads: settings.network.threads });
 
   const run = async <T>(
     pool: () => Piscina,

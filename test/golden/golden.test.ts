@@ -5,6 +5,7 @@ import { prepareInput } from '../../src/images/letterbox.ts';
 import type { Preprocessing } from '../../src/images/preprocessing.ts';
 import type { Neighbors } from '../../src/neighbors/neighbors.ts';
 import { createOnnxNeighbors } from '../../src/neighbors/onnx_neighbors.ts';
+import { createOnnxProducts, type OnnxProducts } from '../../src/neighbors/onnx_products.ts';
 import { referenceNeighbors } from '../../src/neighbors/reference_neighbors.ts';
 import { anomalyMap } from '../../src/patchcore/anomaly_map.ts';
 import { coresetSize, coveringRadius, selectCoreset } from '../../src/patchcore/coreset.ts';
@@ -103,6 +104,8 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
   let rows: Matrix;
   let picks: Int32Array;
 
+  let engine: OnnxProducts;
+
   const tokensOf = (name: PictureName) => tokens.get(name) as Matrix;
 
   beforeAll(async () => {
@@ -117,10 +120,14 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
     }
     tokens.set(withPadding, await vit.tokens(readSharedNpy(`golden/pre_${withPadding}.npy`).data));
     rows = normalizeRows(concatRows(good.map(tokensOf)));
-    picks = selectCoreset(rows, coresetSize(rows.rows, golden.coreset.rate));
+    engine = await createOnnxProducts({ threads: 2 });
+    picks = await selectCoreset(rows, coresetSize(rows.rows, golden.coreset.rate), engine.products);
   });
 
-  afterAll(() => vit?.dispose());
+  afterAll(async () => {
+    await vit?.dispose();
+    await engine?.dispose();
+  });
 
   describe('ViT-S/14', () => {
     it('resizes the position embedding (1e-6)', () => {
@@ -209,7 +216,7 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
   describe('from picture to score', () => {
     const maps = new Map<string, ReturnType<typeof anomalyMap>>();
     beforeAll(async () => {
-      const bank = buildMemoryBank(concatRows(good.map(tokensOf)), golden.coreset.rate);
+      const bank = await buildMemoryBank(concatRows(good.map(tokensOf)), golden.coreset.rate, engine.products);
       const neighbors = await createOnnxNeighbors(bank.rows, { threads: 1 });
       for (const name of inspected) {
         const { distances } = await neighbors.search(normalizeRows(tokensOf(name)), 1);

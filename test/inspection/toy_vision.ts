@@ -7,6 +7,7 @@ import { describeMemory } from '../../src/workers/describe_memory.ts';
 import { fitMemory } from '../../src/workers/fit_steps.ts';
 import { drawPicture, repairIndex } from '../../src/workers/pixel_steps.ts';
 import type { Vision } from '../../src/workers/vision.ts';
+import { plainProducts } from '../matrices.ts';
 
 const grid = { rows: 2, cols: 2 };
 const size = { height: 16, width: 16 };
@@ -87,7 +88,7 @@ export function toyVision(modelsDir: string): ToyVision {
     draw: drawPicture,
     fit: async (order, hooks = {}) => {
       count('fit');
-      return fitMemory(order, {
+      return fitMemory(order, plainProducts, {
         ...(hooks.onProgress !== undefined && { onProgress: hooks.onProgress }),
         shouldStop: () => hooks.signal?.aborted === true,
       });

@@ -1,9 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { coresetSize, coveringRadius, selectCoreset, selectCoresetPlainly } from '../../src/patchcore/coreset.ts';
-import { normalizeRows } from '../../src/patchcore/matrix.ts';
-import { matrixOf } from '../matrices.ts';
-import { hasShared, readSharedNpy } from '../npy.ts';
+import {
+  type CoresetHooks,
+  coresetSize,
+  coveringRadius,
+  selectCoreset,
+  selectCoresetPlainly,
+} from '../../src/patchcore/coreset.ts';
+import type { Matrix } from '../../src/patchcore/matrix.ts';
+import { matrixOf, plainProducts } from '../matrices.ts';
 
 /** Points on a small lattice: equal rows and equal distances everywhere. */
 const lattice = (cols: number) =>
@@ -28,55 +33,66 @@ describe('coresetSize', () => {
   });
 });
 
+/** With products whose sums are exact for the lattices here. */
+const select = (matrix: Matrix, size: number, hooks?: CoresetHooks) =>
+  selectCoreset(matrix, size, plainProducts, hooks);
+
 describe('selectCoreset', () => {
   // floor(0.8506 · 5) = row 4 comes first; then the farthest from it, and so on.
-  it('starts at a fixed row and takes the farthest each time', () => {
-    expect([...selectCoreset(matrixOf([[0], [1], [2], [9], [4]]), 3)]).toEqual([4, 3, 0]);
+  it('starts at a fixed row and takes the farthest each time', async () => {
+    expect([...(await select(matrixOf([[0], [1], [2], [9], [4]]), 3))]).toEqual([4, 3, 0]);
   });
 
-  it('gives ties to the lower index', () => {
-    expect([...selectCoreset(matrixOf([[1], [-1], [1], [-1], [0]]), 2)]).toEqual([4, 0]);
-    expect([...selectCoreset(matrixOf([[7], [7], [7]]), 2)]).toEqual([2, 0]);
+  it('gives ties to the lower index', async () => {
+    expect([...(await select(matrixOf([[1], [-1], [1], [-1], [0]]), 2))]).toEqual([4, 0]);
+    expect([...(await select(matrixOf([[7], [7], [7]]), 2))]).toEqual([2, 0]);
   });
 
-  it('keeps all rows in their own order when all are asked for, or more', () => {
-    expect([...selectCoreset(matrixOf([[3], [1], [2]]), 3)]).toEqual([0, 1, 2]);
-    expect([...selectCoreset(matrixOf([[3]]), 9)]).toEqual([0]);
+  it('keeps all rows in their own order when all are asked for, or more', async () => {
+    expect([...(await select(matrixOf([[3], [1], [2]]), 3))]).toEqual([0, 1, 2]);
+    expect([...(await select(matrixOf([[3]]), 9))]).toEqual([0]);
   });
 
-  it.each([0, -1, 1.5])('refuses a size of %s', (size) => {
-    expect(() => selectCoreset(matrixOf([[1], [2]]), size)).toThrow(
-      expect.objectContaining({ code: 'shape_mismatch' }),
-    );
+  it.each([0, -1, 1.5])('refuses a size of %s', async (size) => {
+    await expect(select(matrixOf([[1], [2]]), size)).rejects.toMatchObject({ code: 'shape_mismatch' });
   });
 
-  it('gives the picks of the plain loop, ties included', () => {
-    fc.assert(
-      fc.property(lattice(3), fc.integer({ min: 1, max: 30 }), (matrix, size) => {
-        expect([...selectCoreset(matrix, size)]).toEqual([...selectCoresetPlainly(matrix, size)]);
+  it('gives the picks of the plain loop, ties included', async () => {
+    await fc.assert(
+      fc.asyncProperty(lattice(3), fc.integer({ min: 1, max: 30 }), async (matrix, size) => {
+        expect([...(await select(matrix, size))]).toEqual([...selectCoresetPlainly(matrix, size)]);
       }),
     );
   });
 
-  it('never covers worse with one more pick', () => {
-    fc.assert(
-      fc.property(lattice(2), (matrix) => {
-        const radius = (size: number) => coveringRadius(matrix, selectCoreset(matrix, size));
-        for (let size = 2; size <= matrix.rows; size++) expect(radius(size)).toBeLessThanOrEqual(radius(size - 1));
+  it('gives the picks of the plain loop over many blocks, on a lattice full of ties and equal rows', async () => {
+    const rows = Array.from({ length: 3000 }, (_, i) => [(i * 7919) % 23, (i * 104729) % 19, (i * 1299709) % 11]);
+    const matrix = matrixOf(rows);
+    expect([...(await select(matrix, 900))]).toEqual([...selectCoresetPlainly(matrix, 900)]);
+  });
+
+  it('never covers worse with one more pick', async () => {
+    await fc.assert(
+      fc.asyncProperty(lattice(2), async (matrix) => {
+        const radius = async (size: number) => coveringRadius(matrix, await select(matrix, size));
+        for (let size = 2; size <= matrix.rows; size++) {
+          expect(await radius(size)).toBeLessThanOrEqual(await radius(size - 1));
+        }
       }),
+      { numRuns: 30 },
     );
   });
 
-  it('covers at most twice as widely as any choice of as many rows (Gonzalez 1985)', () => {
-    fc.assert(
-      fc.property(
+  it('covers at most twice as widely as any choice of as many rows (Gonzalez 1985)', async () => {
+    await fc.assert(
+      fc.asyncProperty(
         lattice(2),
         fc.infiniteStream(fc.nat()),
         fc.integer({ min: 1, max: 4 }),
-        (matrix, numbers, wanted) => {
+        async (matrix, numbers, wanted) => {
           const size = Math.min(wanted, matrix.rows);
           const other = Array.from({ length: size }, () => (numbers.next().value as number) % matrix.rows);
-          expect(coveringRadius(matrix, selectCoreset(matrix, size))).toBeLessThanOrEqual(
+          expect(coveringRadius(matrix, await select(matrix, size))).toBeLessThanOrEqual(
             2 * coveringRadius(matrix, other) + 1e-9,
           );
         },
@@ -84,20 +100,12 @@ describe('selectCoreset', () => {
     );
   });
 
-  it('tells its progress and stops when told to', () => {
+  it('tells its progress and stops when told to', async () => {
     const matrix = matrixOf(Array.from({ length: 40 }, (_, i) => [i, i * i]));
     const seen: number[] = [];
-    selectCoreset(matrix, 20, { onProgress: (done, total) => seen.push(done, total) });
+    await select(matrix, 20, { onProgress: (done, total) => seen.push(done, total) });
     expect(seen.slice(-2)).toEqual([20, 20]);
-    expect(() => selectCoreset(matrix, 20, { shouldStop: () => true })).toThrow(
-      expect.objectContaining({ code: 'request_aborted' }),
-    );
-  });
-
-  it.skipIf(!hasShared)('gives the picks of the plain loop on real patch embeddings', () => {
-    const { shape, data } = readSharedNpy('golden/tok_ok0.npy');
-    const matrix = normalizeRows({ rows: 1024, cols: shape.at(-1) as number, data });
-    expect([...selectCoreset(matrix, 52)]).toEqual([...selectCoresetPlainly(matrix, 52)]);
+    await expect(select(matrix, 20, { shouldStop: () => true })).rejects.toMatchObject({ code: 'request_aborted' });
   });
 });
 

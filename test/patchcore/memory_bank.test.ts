@@ -9,7 +9,7 @@ import {
   trustUnitRows,
 } from '../../src/patchcore/matrix.ts';
 import { buildMemoryBank, cellsInFrame } from '../../src/patchcore/memory_bank.ts';
-import { matrixOf } from '../matrices.ts';
+import { matrixOf, plainProducts } from '../matrices.ts';
 
 const grid = { rows: 4, cols: 3 };
 
@@ -93,34 +93,35 @@ describe('matrices', () => {
 });
 
 describe('buildMemoryBank', () => {
-  it('keeps unit rows of the share asked for', () => {
+  it('keeps unit rows of the share asked for', async () => {
     const embeddings = matrixOf([
       [2, 0],
       [0, 3],
       [5, 5],
       [4, 0],
     ]);
-    const bank = buildMemoryBank(embeddings, 0.5);
+    const bank = await buildMemoryBank(embeddings, 0.5, plainProducts);
     expect(bank).toMatchObject({ embeddings: 4, rateApplied: 0.5 });
     // floor(0.8506 · 4) = row 3 is first; row 1 is farthest from it.
     expect([...bank.rows.data]).toEqual([1, 0, 0, 1]);
   });
 
-  it('keeps every patch at rate 1, in order', () => {
-    const bank = buildMemoryBank(
+  it('keeps every patch at rate 1, in order', async () => {
+    const bank = await buildMemoryBank(
       matrixOf([
         [2, 0],
         [0, 3],
         [4, 0],
       ]),
       1,
+      plainProducts,
     );
     expect([...bank.rows.data]).toEqual([1, 0, 0, 1, 1, 0]);
     expect(bank.rateApplied).toBe(1);
   });
 
-  it('keeps at least one patch', () => {
-    expect(buildMemoryBank(matrixOf([[1, 1]]), 0.0001).rows.rows).toBe(1);
+  it('keeps at least one patch', async () => {
+    expect((await buildMemoryBank(matrixOf([[1, 1]]), 0.0001, plainProducts)).rows.rows).toBe(1);
   });
 });
 
