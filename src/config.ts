@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { InspectionError } from './errors.ts';
+import { type ScoreMode, scoreModes } from './patchcore/image_score.ts';
 
 /** Everything that can be set, checked once at the start and frozen. Nothing else reads the environment. */
 export interface Config {
@@ -23,6 +24,10 @@ export interface Config {
   readonly port: number;
   /** 0..100: percentile of the masked anomaly map that is the image score, and the default for OK scores. */
   readonly scorePercentile: number;
+  /** How new memories make a score of a map; a fitted one keeps its own. */
+  readonly scoreMode: ScoreMode;
+  /** Bytes one memory may spend on patches with their places; 0: none. */
+  readonly positionBytes: number;
   /** Defect regions smaller than this many mm² are not reported, unless a calibration says otherwise. */
   readonly areaMm2Thr: number;
   readonly minOkSamples: number;
@@ -123,6 +128,18 @@ export const settings = {
     '99',
     'Percentile of the anomaly map that is the image score, and the default percentile of OK scores in a calibration.',
     decimal(0, 100, 'from 0 to 100'),
+  ),
+  scoreMode: setting(
+    'BDI_SCORE_MODE',
+    'percentile',
+    'percentile (BDI_SCORE_PERCENTILE of the anomaly map) or top_share (mean of its highest 1 %), for memories fitted from now on.',
+    choice(scoreModes),
+  ),
+  positionMib: setting(
+    'BDI_POSITION_MIB',
+    '32',
+    'MiB a memory may spend on patches with their places, for parts that always lie the same way; 0: none.',
+    integer(0, 4096),
   ),
   areaMm2Thr: setting(
     'BDI_AREA_MM2_THR',
@@ -249,6 +266,8 @@ export function loadConfig(
     host: read('host'),
     port: read('port'),
     scorePercentile: read('scorePercentile'),
+    scoreMode: read('scoreMode'),
+    positionBytes: read('positionMib') * 1024 * 1024,
     areaMm2Thr: read('areaMm2Thr'),
     minOkSamples: read('minOkSamples'),
     corsOrigins: read('corsOrigins'),

@@ -103,7 +103,12 @@ export async function createService(config: Config, notify: Notify = () => undef
     },
   );
   const fitting = new Set<string>();
-  const scoreRule: ScoreRule = { k: 1, percentile: config.scorePercentile, sigmaPx: blurSigmaPx };
+  const scoreRule: ScoreRule = {
+    k: 1,
+    mode: config.scoreMode,
+    percentile: config.scorePercentile,
+    sigmaPx: blurSigmaPx,
+  };
   const now = () => new Date();
   let problems: readonly string[] = config.lightImport ? [] : ['The extractor is being loaded.'];
 
@@ -123,6 +128,7 @@ export async function createService(config: Config, notify: Notify = () => undef
           memories,
           extractor,
           coresetRate: config.coresetRate,
+          positionBytes: config.positionBytes,
           scoreRule,
           okngVersion: version,
           fitting,

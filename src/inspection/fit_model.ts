@@ -1,14 +1,17 @@
 import { InspectionError } from '../errors.ts';
 import type { ExtractorInfo } from '../extractors/extractor.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
-import type { Matrix } from '../patchcore/matrix.ts';
+import type { ScoreMode } from '../patchcore/image_score.ts';
+import { suspectPictures } from '../patchcore/leave_one_out.ts';
+import type { ShapeSpec } from '../patchcore/roi_mask.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey, ModelPlace } from '../store/places.ts';
-import type { FittedMemory, PreparedPicture, Vision } from '../workers/vision.ts';
+import type { FitPicture, FittedMemory, PreparedPicture, Vision } from '../workers/vision.ts';
 import { calibrationState } from './calibration_state.ts';
 import type { KnownMemories } from './known_memories.ts';
 import { requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
+import { wholePicture } from './shape_text.ts';
 import type { Turns } from './turns.ts';
 
 /** A picture as it was posted. */
@@ -24,6 +27,12 @@ export interface FitRequest {
   readonly pictures: readonly NamedBytes[];
   /** Keep every patch instead of a coreset. */
   readonly keepAll: boolean;
+  /** Absent: the service's. */
+  readonly scoreMode?: ScoreMode | undefined;
+  /** The ROI that leave-one-out scores look at; absent: the whole picture. */
+  readonly shape?: ShapeSpec | undefined;
+  /** False: never compare by position, whatever the pictures say. */
+  readonly positions?: boolean | undefined;
 }
 
 export interface FitReport {
@@ -35,6 +44,13 @@ export interface FitReport {
   readonly coresetRateApplied: number;
   readonly mmPerPx: number;
   readonly extractorName: string;
+  readonly scoreMode: ScoreMode;
+  /** Share of the distance by position; 0: the pictures show that places do not repeat, or too few pictures. */
+  readonly positionWeight: number;
+  /** What each picture would score if it were not in the memory; null where that was not computed. */
+  readonly leftOut: readonly { readonly name: string; readonly score: number | null }[];
+  /** Pictures posted as good that look bad among the others, worst first. */
+  readonly suspects: readonly { readonly name: string; readonly score: number }[];
   /**
    * What became of a calibration made before: `stale` when it belongs to the memory that was replaced, `damaged` when its
    * file cannot be read. After both the model must be calibrated again.
@@ -47,6 +63,8 @@ export interface FitHooks {
   readonly onProgress?: (phase: 'pictures' | 'coreset', done: number, total: number) => void;
   /** Milliseconds as they are spent, by step. */
   readonly onStep?: (step: string, ms: number) => void;
+  /** Aborts when nobody waits for the fit any more: it is given up between two steps and nothing is changed. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface FitParts {
@@ -55,6 +73,7 @@ export interface FitParts {
   readonly memories: KnownMemories;
   readonly extractor: ExtractorInfo;
   readonly coresetRate: number;
+  readonly positionBytes: number;
   readonly scoreRule: ScoreRule;
   readonly okngVersion: string;
   /** Models being fitted now, by place. */
@@ -88,12 +107,18 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
   parts.fitting.add(place.npzPath);
   try {
     await requireScale(models, key.recipeId, mmPerPx);
-    const pictures = await embedAll(parts, request.pictures, hooks);
+    const stop = hooks.signal === undefined ? parts.stop : AbortSignal.any([parts.stop, hooks.signal]);
+    const pictures = await embedAll(parts, request.pictures, hooks, stop);
     const generation = await nextGeneration(parts, place);
     const coresetStarted = performance.now();
     const fitted = await parts.vision.fit(
       {
         pictures,
+        scoreMode: request.scoreMode ?? parts.scoreRule.mode,
+        scorePercentile: parts.scoreRule.percentile,
+        sigmaPx: parts.scoreRule.sigmaPx,
+        shape: request.shape ?? wholePicture,
+        positionBytes: request.positions === false ? 0 : parts.positionBytes,
         grid: extractor.grid,
         coresetRate: request.keepAll ? 1 : parts.coresetRate,
         about: {
@@ -115,7 +140,7 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
           fitted_at_utc: parts.now().toISOString(),
         },
       },
-      { onProgress: (done, total) => hooks.onProgress?.('coreset', done, total), signal: parts.stop },
+      { onProgress: (done, total) => hooks.onProgress?.('coreset', done, total), signal: stop },
     );
     hooks.onStep?.('coreset', performance.now() - coresetStarted);
 
@@ -131,6 +156,10 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
       coresetRateApplied: fitted.coresetRateApplied,
       mmPerPx,
       extractorName: extractor.name,
+      scoreMode: request.scoreMode ?? parts.scoreRule.mode,
+      positionWeight: fitted.positionWeight,
+      leftOut: pictures.map(({ name }, i) => ({ name, score: fitted.leftOutScores[i] ?? null })),
+      suspects: suspectsOf(pictures, fitted.leftOutScores),
       calibration,
     };
   } catch (error) {
@@ -152,8 +181,13 @@ function abandoned(): InspectionError {
  * Embeds the pictures one after another: decoding of the next runs beside the network, and inspections that come in
  * meanwhile wait for one picture at most.
  */
-async function embedAll(parts: FitParts, pictures: readonly NamedBytes[], hooks: FitHooks): Promise<readonly Matrix[]> {
-  const embedded: Matrix[] = [];
+async function embedAll(
+  parts: FitParts,
+  pictures: readonly NamedBytes[],
+  hooks: FitHooks,
+  stop: AbortSignal,
+): Promise<readonly FitPicture[]> {
+  const embedded: FitPicture[] = [];
   const prepare = (index: number): Promise<PreparedPicture> | null => {
     const picture = pictures[index];
     if (picture === undefined) return null;
@@ -165,16 +199,31 @@ async function embedAll(parts: FitParts, pictures: readonly NamedBytes[], hooks:
   let next = prepare(0);
   while (next !== null) {
     if (parts.stop.aborted) throw abandoned();
+    if (stop.aborted) throw new InspectionError('request_aborted', 'The caller is gone; the fit was given up.');
     const prepared = await next;
     next = prepare(embedded.length + 1);
     hooks.onStep?.('decode', prepared.decodeMs);
     hooks.onStep?.('prepare', prepared.prepareMs);
+    const { size, frame } = prepared;
     const { embeddings, extractMs } = await parts.vision.embed(prepared);
     hooks.onStep?.('extract', extractMs);
-    embedded.push(embeddings);
+    const { name } = pictures[embedded.length] as NamedBytes;
+    embedded.push({ name, size, frame, embeddings });
     hooks.onProgress?.('pictures', embedded.length, pictures.length);
   }
   return embedded;
+}
+
+function suspectsOf(
+  pictures: readonly FitPicture[],
+  leftOutScores: readonly (number | null)[],
+): readonly { readonly name: string; readonly score: number }[] {
+  const scored = pictures.flatMap(({ name }, i) => {
+    const score = leftOutScores[i] ?? null;
+    return score === null ? [] : [{ name, score }];
+  });
+  const suspects = suspectPictures(scored.map(({ score }) => score));
+  return suspects.map((index) => scored[index] as (typeof scored)[0]);
 }
 
 /** Counts the fits of a place; a memory that is there but cannot be read was one of them. */

@@ -1,6 +1,8 @@
 import { InspectionError } from '../errors.ts';
 import type { ExtractorInfo } from '../extractors/extractor.ts';
+import type { GrayMap } from '../patchcore/anomaly_map.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
+import type { ScoreMode } from '../patchcore/image_score.ts';
 import type { Region } from '../patchcore/regions.ts';
 import type { ShapeSpec } from '../patchcore/roi_mask.ts';
 import type { ModelStore } from '../store/model_store.ts';
@@ -19,6 +21,8 @@ export interface InspectRequest {
   readonly picture: NamedBytes;
   readonly shape: ShapeSpec;
   readonly includeHeatmap: boolean;
+  /** Give the anomaly map itself. */
+  readonly keepMap?: boolean;
 }
 
 /** What the answer says of how it was made, in the contract's words. */
@@ -30,7 +34,10 @@ export interface InspectionParams {
   readonly coreset_rate: number | null;
   readonly coreset_rate_applied: number | null;
   readonly k: number;
+  readonly score_mode: ScoreMode;
   readonly score_percentile: number;
+  /** Share of the distance by position in a patch's distance; 0: none. */
+  readonly position_weight: number;
   readonly blur_sigma: number;
   readonly mm_per_px: number;
 }
@@ -42,6 +49,8 @@ export interface Inspection {
   readonly decision: 'ok' | 'ng' | null;
   readonly regions: readonly Region[];
   readonly heatmapPng: Uint8Array | null;
+  /** Null unless asked for. */
+  readonly map: GrayMap | null;
   readonly grid: PatchGrid;
   readonly params: InspectionParams;
   /** Milliseconds by step: decode, prepare, extract, search, map, regions, encode. */
@@ -79,11 +88,13 @@ export async function inspectImage(parts: InspectParts, request: InspectRequest)
     size: picture.size,
     shape: request.shape,
     sigmaPx: parts.scoreRule.sigmaPx,
+    scoreMode: memory.scoreMode,
     scorePercentile: parts.scoreRule.percentile,
     threshold,
     areaMm2Thr: calibration?.area_mm2_thr ?? parts.areaMm2Thr,
     mmPerPx: request.mmPerPx,
     heatmap: request.includeHeatmap,
+    map: request.keepMap === true,
   });
   const { height, width } = parts.extractor.preprocessing;
   return {
@@ -92,6 +103,7 @@ export async function inspectImage(parts: InspectParts, request: InspectRequest)
     decision: threshold === null ? null : drawing.score >= threshold ? 'ng' : 'ok',
     regions: drawing.regions,
     heatmapPng: drawing.heatmapPng,
+    map: drawing.map,
     grid: measured.grid,
     params: {
       extractor: parts.extractor.name,
@@ -100,7 +112,9 @@ export async function inspectImage(parts: InspectParts, request: InspectRequest)
       coreset_rate: memory.coresetRateRequested,
       coreset_rate_applied: memory.coresetRateApplied,
       k: parts.scoreRule.k,
+      score_mode: memory.scoreMode,
       score_percentile: parts.scoreRule.percentile,
+      position_weight: memory.positionWeight,
       blur_sigma: parts.scoreRule.sigmaPx,
       mm_per_px: request.mmPerPx,
     },

@@ -7,6 +7,23 @@ export interface CoresetHooks {
   readonly onProgress?: (done: number, total: number) => void;
   /** Asked now and then; true ends the search with `request_aborted`. */
   readonly shouldStop?: () => boolean;
+  /**
+   * Called for every product of rows with picks, so that who needs those numbers need not compute them again: the first
+   * row, picks by their number from `firstPick` to `lastPick`, and [rows, picks] dot products. Together the calls cover
+   * every row with every pick once.
+   */
+  readonly onProducts?: (part: ProductsPart) => void;
+}
+
+/** @see CoresetHooks.onProducts */
+export interface ProductsPart {
+  readonly firstRow: number;
+  readonly rows: number;
+  /** Matrix rows that were picked. */
+  readonly picks: Int32Array;
+  /** The number of the first of them in the order of picking. */
+  readonly firstPick: number;
+  readonly dots: Float32Array;
 }
 
 /** The predecessor's random start for a seed of 0, as a share of the rows. */
@@ -72,13 +89,13 @@ export async function selectCoreset(
   // Squared distance of every row to its nearest pick, of those that were applied.
   const nearest = new Float32Array(matrix.rows).fill(Number.POSITIVE_INFINITY);
   const picks = new Int32Array(size);
-  picks[0] = firstPick(matrix);
+  picks[0] = startRow(matrix);
   let count = 1;
   let applied = 0;
   let wanted = fewestCandidates;
   while (count < size) {
     lookAtHooks(hooks, count, size);
-    await apply(matrix, squares, picks.subarray(applied, count), nearest, products);
+    await apply(matrix, squares, picks.subarray(applied, count), applied, nearest, products, hooks);
     applied = count;
     const farthest = indexOfLargest(nearest);
     const largest = nearest[farthest] as number;
@@ -95,6 +112,9 @@ export async function selectCoreset(
     count += found.length;
     if (found.length < smallestBlock) wanted = Math.min(mostCandidates, wanted * 2);
     else if (found.length === largestBlock) wanted = Math.max(fewestCandidates, wanted / 2);
+  }
+  if (hooks.onProducts !== undefined) {
+    await apply(matrix, squares, picks.subarray(applied), applied, nearest, products, hooks);
   }
   hooks.onProgress?.(size, size);
   return picks;
@@ -134,14 +154,17 @@ async function apply(
   matrix: Matrix,
   squares: Float64Array,
   picks: Int32Array,
+  firstPick: number,
   nearest: Float32Array,
   products: DotProducts,
+  hooks: CoresetHooks,
 ): Promise<void> {
   const picked = selectRows(matrix, picks);
   for (let start = 0; start < matrix.rows; start += rowsPerProduct) {
     const end = Math.min(matrix.rows, start + rowsPerProduct);
     const part = createMatrix(end - start, matrix.cols, matrix.data.subarray(start * matrix.cols, end * matrix.cols));
     const dots = await products(part, picked);
+    hooks.onProducts?.({ firstRow: start, rows: end - start, picks, firstPick, dots });
     for (let row = start; row < end; row++) {
       let least = nearest[row] as number;
       const base = (row - start) * picks.length;
@@ -189,7 +212,7 @@ export function selectCoresetPlainly(matrix: Matrix, size: number): Int32Array {
   if (size >= matrix.rows) return everyRow(matrix);
   const picks = new Int32Array(size);
   const nearest = new Float64Array(matrix.rows).fill(Number.POSITIVE_INFINITY);
-  let pick = firstPick(matrix);
+  let pick = startRow(matrix);
   for (let count = 0; count < size; count++) {
     picks[count] = pick;
     pick = approach(matrix, pick, nearest);
@@ -206,7 +229,7 @@ function everyRow({ rows }: Matrix): Int32Array {
   return Int32Array.from({ length: rows }, (_, row) => row);
 }
 
-function firstPick({ rows }: Matrix): number {
+function startRow({ rows }: Matrix): number {
   return Math.floor(startShare * rows);
 }
 

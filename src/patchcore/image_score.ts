@@ -25,6 +25,30 @@ export function imageScore(map: GrayMap, mask: RoiMask, p: number): number {
   return percentileInPlace(maskedValues(map, mask), p);
 }
 
+/** How a map becomes a score: a percentile of it, or the mean of its highest 1 %. */
+export type ScoreMode = 'percentile' | 'top_share';
+export const scoreModes = ['percentile', 'top_share'] as const satisfies readonly ScoreMode[];
+
+/** Share of the map's pixels that `top_share` averages. */
+const topShare = 0.01;
+
+/**
+ * The mean of the highest 1 % of the anomaly map inside the mask, at least of one pixel.
+ *
+ * @throws InspectionError `empty_mask`, `shape_mismatch` as {@link imageScore}
+ *
+ * Source: Damm et al. 2024, AnomalyDINO, arXiv:2405.14529, sec. 3.2 (they average patch distances; we average the map, so
+ * that a mask may cut through patches).
+ */
+export function topShareScore(map: GrayMap, mask: RoiMask): number {
+  const values = maskedValues(map, mask);
+  const count = Math.max(1, Math.floor(values.length * topShare));
+  const sorted = values.sort();
+  let sum = 0;
+  for (let i = sorted.length - count; i < sorted.length; i++) sum += sorted[i] as number;
+  return sum / count;
+}
+
 /** The map's values inside the mask, as a new array. @throws InspectionError as {@link imageScore} */
 export function maskedValues(map: GrayMap, mask: RoiMask): Float32Array {
   if (map.data.length !== mask.data.length) {

@@ -1,11 +1,13 @@
 import { type CoresetHooks, coresetSize, type DotProducts, selectCoreset } from './coreset.ts';
 import type { GridFrame, PatchGrid } from './grid.ts';
-import { type Matrix, normalizeRows, selectRows, type UnitRowMatrix } from './matrix.ts';
+import { selectRows, type UnitRowMatrix } from './matrix.ts';
 
 /** What okng knows of good parts: a coreset of their patch embeddings. */
 export interface MemoryBank {
   /** [kept, d] in the order they were picked. */
   readonly rows: UnitRowMatrix;
+  /** [kept] which of the patches each row is. */
+  readonly picks: Int32Array;
   /** How many patches it was chosen from. */
   readonly embeddings: number;
   /** rows / embeddings. */
@@ -16,25 +18,25 @@ export interface MemoryBank {
 const negligible = 1e-6;
 
 /**
- * Normalises the patch embeddings of all good pictures and keeps a greedy k-center coreset of them.
+ * Keeps a greedy k-center coreset of the normalised patch embeddings of all good pictures.
  *
- * @param embeddings [patches, d] raw, all pictures below each other, cells of padding left out
+ * @param unit [patches, d] all pictures below each other, cells of padding left out
  * @param rate 0 < rate ≤ 1; 1 keeps every patch in its order
  * @throws InspectionError `shape_mismatch` without patches; `request_aborted`
  *
  * Source: Roth et al. 2022, arXiv:2106.08265, sec. 3.1–3.2; they do not normalise.
  */
 export async function buildMemoryBank(
-  embeddings: Matrix,
+  unit: UnitRowMatrix,
   rate: number,
   products: DotProducts,
   hooks: CoresetHooks = {},
 ): Promise<MemoryBank> {
-  const unit = normalizeRows(embeddings);
   const size = coresetSize(unit.rows, rate);
   const picks = await selectCoreset(unit, size, products, hooks);
   return {
     rows: size === unit.rows ? unit : selectRows(unit, picks),
+    picks,
     embeddings: unit.rows,
     rateApplied: size / unit.rows,
   };

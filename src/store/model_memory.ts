@@ -3,7 +3,9 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { InspectionError } from '../errors.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
-import { createMatrix, trustUnitRows, type UnitRowMatrix } from '../patchcore/matrix.ts';
+import { type ScoreMode, scoreModes } from '../patchcore/image_score.ts';
+import { createMatrix, type Matrix, trustUnitRows, type UnitRowMatrix } from '../patchcore/matrix.ts';
+import type { PatchSources, PositionMemory } from '../patchcore/position_memory.ts';
 import { encodeFlatL2 } from './faiss_file.ts';
 import type { NpyArray } from './npy.ts';
 import { decodeNpz, encodeNpz } from './npz.ts';
@@ -38,10 +40,25 @@ export interface MemoryMetadata {
   readonly k: number;
   readonly score_percentile: number;
   readonly blur_sigma: number;
+  /** `percentile` or `top_share`. */
+  readonly score_mode: ScoreMode;
+  /** The good pictures, in the order that the arrays `row_picture` and `pos_picture` count them. */
+  readonly pictures: readonly StoredPicture[];
   /** Counts the fits of this place from 1. */
   readonly generation: number;
   /** ISO 8601 in UTC. */
   readonly fitted_at_utc: string;
+}
+
+/** A good picture that a memory was fitted from. */
+export interface StoredPicture {
+  readonly name: string;
+  readonly height: number;
+  readonly width: number;
+  /** Where it lay on the patch grid: top, left, height, width, in patches. */
+  readonly frame: readonly [number, number, number, number];
+  /** What it would score if it were not in the memory. */
+  readonly left_out_score: number | null;
 }
 
 /** What a reader finds. `memory_id` is added by {@link encodeMemory}. */
@@ -57,6 +74,9 @@ export interface NewMemory {
   /** The grid of one picture, whose patches the rows were chosen from. */
   readonly grid: PatchGrid;
   readonly metadata: MemoryMetadata;
+  /** Where the bank's rows come from; rows as long as the bank. */
+  readonly sources?: PatchSources;
+  readonly position?: PositionMemory;
 }
 
 /** A memory bank as found on disk. Its bank is a view of the file's bytes: hold the memory, hold the file. */
@@ -66,6 +86,8 @@ export interface StoredMemory {
   readonly metadata: StoredMetadata;
   /** See {@link memoryIdOf}. Computed from what was read, also for files that do not hold one. */
   readonly memoryId: string;
+  readonly sources: PatchSources | null;
+  readonly position: PositionMemory | null;
   /** Of the file this was read from, as `ModelStore.locate` gives it. */
   readonly stamp: string;
 }
@@ -113,20 +135,54 @@ const metadataSchema = z.looseObject({
   score_percentile: z.number().optional().catch(undefined),
   blur_sigma: z.number().optional().catch(undefined),
   generation: count,
+  score_mode: z.enum(scoreModes).optional().catch(undefined),
+  pictures: z
+    .array(
+      z.object({
+        name: z.string(),
+        height: z.int().positive(),
+        width: z.int().positive(),
+        frame: z.tuple([z.number(), z.number(), z.number(), z.number()]),
+        left_out_score: z.number().nullable(),
+      }),
+    )
+    .optional()
+    .catch(undefined),
   fitted_at_utc: text,
   memory_id: text,
 });
 
+/** What of a memory makes scores. */
+export interface ScoringMemory {
+  readonly bank: UnitRowMatrix;
+  readonly grid: PatchGrid;
+  /** Of the extractor; empty when unknown. */
+  readonly fingerprint: string;
+  readonly scoreMode: ScoreMode;
+  readonly position: PositionMemory | null;
+}
+
 /**
- * Names a memory by what it is: hex sha256 over the bank's shape, the grid, the extractor's fingerprint (empty when
- * unknown) and the bank's float32 bytes. Equal ids give equal distances for every picture. About 1 s per GB.
+ * Names a memory by what it is: hex sha256 over the bank's shape, the grid, the extractor's fingerprint, the bank's float32
+ * bytes, and the score mode and the position memory where they are not the plain ones. Equal ids give equal scores for
+ * every picture. About 1 s per GB.
  */
-export function memoryIdOf(bank: UnitRowMatrix, grid: PatchGrid, fingerprint: string): string {
-  const { buffer, byteOffset, byteLength } = bank.data;
-  return createHash('sha256')
+export function memoryIdOf({ bank, grid, fingerprint, scoreMode, position }: ScoringMemory): string {
+  const hash = createHash('sha256')
     .update(JSON.stringify(['okng memory 1', bank.rows, bank.cols, grid.rows, grid.cols, fingerprint]))
-    .update(new Uint8Array(buffer, byteOffset, byteLength))
-    .digest('hex');
+    .update(bytesOf(bank.data));
+  if (scoreMode !== 'percentile') hash.update(JSON.stringify(['score mode', scoreMode]));
+  if (position !== null) {
+    hash
+      .update(JSON.stringify(['position', position.rows.rows, position.weight]))
+      .update(bytesOf(position.starts))
+      .update(bytesOf(position.rows.data));
+  }
+  return hash.digest('hex');
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /**
@@ -135,15 +191,31 @@ export function memoryIdOf(bank: UnitRowMatrix, grid: PatchGrid, fingerprint: st
  *
  * @throws InspectionError `shape_mismatch` for a bank without rows; `internal_error` for metadata that is not finite
  */
-export function encodeMemory({ bank, grid, metadata }: NewMemory): EncodedMemory {
+export function encodeMemory({ bank, grid, metadata, sources, position }: NewMemory): EncodedMemory {
   if (bank.rows < 1) throw new InspectionError('shape_mismatch', 'A memory bank without rows cannot be stored.');
-  const memoryId = memoryIdOf(bank, grid, metadata.fingerprint);
+  const memoryId = memoryIdOf({
+    bank,
+    grid,
+    fingerprint: metadata.fingerprint,
+    scoreMode: metadata.score_mode,
+    position: position ?? null,
+  });
   const json = encodeJson({ ...metadata, memory_id: memoryId });
   const npz = encodeNpz({
     emb: { dtype: 'float32', shape: [bank.rows, bank.cols], data: bank.data },
     token_h: { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(grid.rows)) },
     token_w: { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(grid.cols)) },
     metadata: { dtype: 'text', shape: [], data: [json] },
+    ...(sources !== undefined && {
+      row_picture: { dtype: 'int32', shape: [bank.rows], data: sources.picture },
+      row_cell: { dtype: 'int32', shape: [bank.rows], data: sources.cell },
+    }),
+    ...(position !== undefined && {
+      pos_emb: { dtype: 'float32', shape: [position.rows.rows, position.rows.cols], data: position.rows.data },
+      pos_starts: { dtype: 'int32', shape: [position.starts.length], data: position.starts },
+      pos_picture: { dtype: 'int32', shape: [position.picture.length], data: position.picture },
+      pos_weight: { dtype: 'float64', shape: [], data: Float64Array.of(position.weight) },
+    }),
   });
   return { npz, index: encodeFlatL2(bank), memoryId };
 }
@@ -180,11 +252,14 @@ export function decodeMemory({ bytes, stamp }: FileContent, fileName: string): S
     cols: readGridSide(arrays.get('token_w'), 'token_w', fileName),
   };
   const metadata = readMetadata(arrays.get('metadata'), fileName);
-  const memoryId = memoryIdOf(bank, grid, metadata.fingerprint ?? '');
+  const sources = readSources(arrays, bank.rows);
+  const position = readPosition(arrays, bank.cols, grid, fileName);
+  const scoreMode = metadata.score_mode ?? 'percentile';
+  const memoryId = memoryIdOf({ bank, grid, fingerprint: metadata.fingerprint ?? '', scoreMode, position });
   if (metadata.memory_id !== undefined && metadata.memory_id !== memoryId) {
     throw damagedFile(fileName, `its bank has the id ${memoryId}, but its metadata says ${metadata.memory_id}`);
   }
-  return { bank, grid, metadata, memoryId, stamp };
+  return { bank, grid, metadata, memoryId, sources, position, stamp };
 }
 
 function readBank(emb: NpyArray | undefined, fileName: string): UnitRowMatrix {
@@ -197,15 +272,68 @@ function readBank(emb: NpyArray | undefined, fileName: string): UnitRowMatrix {
     );
   }
   const data = emb.dtype === 'float32' ? emb.data : Float32Array.from(emb.data);
+  return unitRowsOf(createMatrix(rows, cols, data), 'emb', fileName);
+}
+
+function unitRowsOf(matrix: Matrix, name: string, fileName: string): UnitRowMatrix {
   try {
-    return trustUnitRows(createMatrix(rows, cols, data));
+    return trustUnitRows(matrix);
   } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw damagedFile(fileName, `array '${name}' must hold rows of length 1 (${reason})`, error);
+  }
+}
+
+/** Null when the file does not say, or says it for other rows: explanations need it, scores do not. */
+function readSources(arrays: ReadonlyMap<string, NpyArray>, rows: number): PatchSources | null {
+  const picture = arrays.get('row_picture');
+  const cell = arrays.get('row_cell');
+  if (picture?.dtype !== 'int32' || cell?.dtype !== 'int32') return null;
+  return picture.data.length === rows && cell.data.length === rows ? { picture: picture.data, cell: cell.data } : null;
+}
+
+/** Null when the file has no position memory. One that cannot be right is damage: without it scores would be others. */
+function readPosition(
+  arrays: ReadonlyMap<string, NpyArray>,
+  cols: number,
+  grid: PatchGrid,
+  fileName: string,
+): PositionMemory | null {
+  const emb = arrays.get('pos_emb');
+  if (emb === undefined) return null;
+  const starts = arrays.get('pos_starts');
+  const picture = arrays.get('pos_picture');
+  const weight = arrays.get('pos_weight');
+  const rows = emb.shape[0] ?? 0;
+  if (
+    emb.dtype !== 'float32' ||
+    emb.shape.length !== 2 ||
+    emb.shape[1] !== cols ||
+    starts?.dtype !== 'int32' ||
+    picture?.dtype !== 'int32' ||
+    picture.data.length !== rows ||
+    weight?.dtype !== 'float64' ||
+    !isPartition(starts.data, grid.rows * grid.cols, rows) ||
+    !((weight.data[0] as number) > 0 && (weight.data[0] as number) <= 1)
+  ) {
     throw damagedFile(
       fileName,
-      `array 'emb' must hold rows of length 1 (${error instanceof Error ? error.message : error})`,
-      error,
+      "the arrays 'pos_emb', 'pos_starts', 'pos_picture' and 'pos_weight' do not fit together",
     );
   }
+  return {
+    grid,
+    rows: unitRowsOf(createMatrix(rows, cols, emb.data), 'pos_emb', fileName),
+    starts: starts.data,
+    picture: picture.data,
+    weight: weight.data[0] as number,
+  };
+}
+
+/** Whether `starts` cuts `rows` rows into one piece per cell. */
+function isPartition(starts: Int32Array, cells: number, rows: number): boolean {
+  const ascends = starts.every((start, i) => i === 0 || start >= (starts[i - 1] as number));
+  return starts.length === cells + 1 && starts[0] === 0 && starts[cells] === rows && ascends;
 }
 
 function readGridSide(array: NpyArray | undefined, name: string, fileName: string): number {

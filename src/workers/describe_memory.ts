@@ -2,7 +2,7 @@ import type { StoredMemory } from '../store/model_memory.ts';
 import type { MemoryDescription } from './vision.ts';
 
 /** What is known of a memory without its rows; what its file does not say is null, a generation 1. */
-export function describeMemory({ bank, grid, metadata, memoryId }: StoredMemory): MemoryDescription {
+export function describeMemory({ bank, grid, metadata, memoryId, position }: StoredMemory): MemoryDescription {
   return {
     memoryId,
     fingerprint: metadata.fingerprint ?? null,
@@ -14,5 +14,13 @@ export function describeMemory({ bank, grid, metadata, memoryId }: StoredMemory)
     coresetRateApplied: metadata.coreset_rate_applied ?? null,
     mmPerPx: metadata.mm_per_px ?? null,
     generation: metadata.generation ?? 1,
+    scoreMode: metadata.score_mode ?? 'percentile',
+    positionWeight: position?.weight ?? 0,
+    pictures: (metadata.pictures ?? []).map(({ name, height, width, frame, left_out_score }) => ({
+      name,
+      size: { height, width },
+      frame: { top: frame[0], left: frame[1], height: frame[2], width: frame[3] },
+      leftOutScore: left_out_score,
+    })),
   };
 }

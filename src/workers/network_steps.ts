@@ -1,19 +1,27 @@
 import { InspectionError } from '../errors.ts';
 import type { Extractor } from '../extractors/extractor.ts';
 import { type ExtractorSource, openExtractor } from '../extractors/installed_extractors.ts';
-import type { Neighbors } from '../neighbors/neighbors.ts';
+import type { Neighbors, NeighborTable } from '../neighbors/neighbors.ts';
 import { createOnnxNeighbors } from '../neighbors/onnx_neighbors.ts';
+import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_products.ts';
+import type { PatchGrid } from '../patchcore/grid.ts';
 import { type Matrix, normalizeRows, selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
+import {
+  mixDistances,
+  nearestByPosition,
+  type PatchSources,
+  type PositionMemory,
+} from '../patchcore/position_memory.ts';
 import { readModelMemory } from '../store/model_memory.ts';
 import type { MemoryAddress } from '../store/model_store.ts';
 import { describeMemory } from './describe_memory.ts';
-import type { EmbeddedPicture, MeasuredPicture, MemoryDescription, PreparedPicture } from './vision.ts';
+import type { EmbeddedPicture, MeasuredPicture, MemoryDescription, PatchMatches, PreparedPicture } from './vision.ts';
 
 /** The steps that need a loaded network or a loaded bank. One per thread: neither is safe for concurrent calls. */
 export interface NetworkSteps {
   embed(picture: PreparedPicture): Promise<EmbeddedPicture>;
-  measure(picture: PreparedPicture, memory: MemoryAddress): Promise<MeasuredPicture>;
+  measure(picture: PreparedPicture, memory: MemoryAddress, matches?: boolean): Promise<MeasuredPicture>;
   describe(memory: MemoryAddress): Promise<MemoryDescription>;
   warm(): Promise<void>;
   dispose(): Promise<void>;
@@ -30,12 +38,15 @@ interface LoadedMemory {
   readonly stamp: string;
   readonly description: MemoryDescription;
   readonly neighbors: Neighbors;
+  readonly position: PositionMemory | null;
+  readonly sources: PatchSources | null;
   readonly bytes: number;
 }
 
 /** Loads the extractor on first use and each bank on first use, again when its file has changed. */
 export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
   let extractor: Promise<Extractor> | null = null;
+  let products: Promise<OnnxProducts> | null = null;
   // A Map keeps insertion order: the first key is the one unused for longest.
   const memories = new Map<string, LoadedMemory>();
 
@@ -63,13 +74,20 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
     const loaded: LoadedMemory = {
       // The stamp of what was read: the file may have been replaced since the caller looked.
       stamp: memory.stamp,
-      bytes: memory.bank.data.byteLength,
+      bytes: memory.bank.data.byteLength + (memory.position?.rows.data.byteLength ?? 0),
+      position: memory.position,
+      sources: memory.sources,
       neighbors: await createOnnxNeighbors(memory.bank, { threads: settings.threads }),
       description: describeMemory(memory),
     };
     memories.set(path, loaded);
     await evict();
     return loaded;
+  };
+
+  const openProducts = (): Promise<OnnxProducts> => {
+    products ??= createOnnxProducts({ threads: settings.threads });
+    return products;
   };
 
   const evict = async (): Promise<void> => {
@@ -92,7 +110,7 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
         extractMs: performance.now() - started,
       };
     },
-    measure: async (picture, address) => {
+    measure: async (picture, address, matches = false) => {
       const memory = await load(address);
       const started = performance.now();
       const { embeddings, grid } = await (await openOnce()).extract(picture.input);
@@ -101,12 +119,21 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
       const cells = cellsInFrame(grid, picture.frame);
       const queries = normalizeRows(cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells));
       const table = await memory.neighbors.search(queries, 1);
+      const patches =
+        memory.position === null
+          ? table.distances
+          : mixDistances(
+              table.distances,
+              (await nearestByPosition(queries, cells, memory.position, (await openProducts()).products)).distances,
+              memory.position.weight,
+            );
       const distances = new Float32Array(grid.rows * grid.cols);
-      for (const [row, cell] of cells.entries()) distances[cell] = table.distances[row * table.k] as number;
+      for (const [row, cell] of cells.entries()) distances[cell] = patches[row] as number;
       return {
         memoryId: memory.description.memoryId,
         grid,
         distances,
+        matches: matches ? matchesOf(table, cells, grid, memory.sources) : null,
         extractMs: extracted - started,
         searchMs: performance.now() - extracted,
       };
@@ -120,11 +147,33 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
     dispose: async () => {
       for (const memory of memories.values()) await memory.neighbors.dispose();
       memories.clear();
+      await (await products)?.dispose();
+      products = null;
       const opened = extractor;
       extractor = null;
       if (opened !== null) await (await opened).dispose();
     },
   };
+}
+
+/** Where in the memory's pictures each patch found its nearest. */
+function matchesOf(
+  table: NeighborTable,
+  cells: Int32Array,
+  grid: PatchGrid,
+  sources: PatchSources | null,
+): PatchMatches | null {
+  if (sources === null) return null;
+  const picture = new Int32Array(grid.rows * grid.cols).fill(-1);
+  const cell = new Int32Array(picture.length);
+  const distance = new Float32Array(picture.length);
+  for (const [row, at] of cells.entries()) {
+    const nearest = table.indices[row * table.k] as number;
+    picture[at] = sources.picture[nearest] as number;
+    cell[at] = sources.cell[nearest] as number;
+    distance[at] = table.distances[row * table.k] as number;
+  }
+  return { picture, cell, distance };
 }
 
 /** Backs up the fingerprint for memories that have none: what cannot be compared must not be scored. */

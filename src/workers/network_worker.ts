@@ -8,11 +8,17 @@ const { settings, closing } = workerData as WorkerStart<NetworkSettings>;
 const settle = settleUntil(closing);
 const steps = createNetworkSteps(settings);
 
+interface MeasureTask {
+  readonly picture: PreparedPicture;
+  readonly memory: MemoryAddress;
+  readonly matches: boolean;
+}
+
 export const embed = async (picture: PreparedPicture) =>
   moved(await settle(() => steps.embed(picture)), ({ embeddings }) => [embeddings.data]);
 
-export const measure = async ({ picture, memory }: { picture: PreparedPicture; memory: MemoryAddress }) =>
-  moved(await settle(() => steps.measure(picture, memory)), ({ distances }) => [distances]);
+export const measure = async ({ picture, memory, matches }: MeasureTask) =>
+  moved(await settle(() => steps.measure(picture, memory, matches)), ({ distances }) => [distances]);
 
 export const describe = (memory: MemoryAddress) => settle(() => steps.describe(memory));
 

@@ -5,7 +5,7 @@ import type { Preprocessing } from '../images/preprocessing.ts';
 import { anomalyMap } from '../patchcore/anomaly_map.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
 import { heatmap } from '../patchcore/heatmap.ts';
-import { imageScore } from '../patchcore/image_score.ts';
+import { imageScore, topShareScore } from '../patchcore/image_score.ts';
 import { findRegions } from '../patchcore/regions.ts';
 import { resolveShape, roiMask } from '../patchcore/roi_mask.ts';
 import { createModelStore, type IndexState } from '../store/model_store.ts';
@@ -45,7 +45,8 @@ export async function drawPicture(order: DrawOrder): Promise<Drawing> {
   const started = performance.now();
   const mask = roiMask(resolveShape(order.shape, order.size), order.size);
   const map = anomalyMap(order.distances, order.grid, order.frame, order.size, order.sigmaPx);
-  const score = imageScore(map, mask, order.scorePercentile);
+  const score =
+    order.scoreMode === 'top_share' ? topShareScore(map, mask) : imageScore(map, mask, order.scorePercentile);
   const mapped = performance.now();
   const minAreaPx = order.areaMm2Thr / (order.mmPerPx * order.mmPerPx);
   const regions = order.threshold === null ? [] : findRegions(map, mask, order.threshold, minAreaPx, order.mmPerPx);
@@ -55,6 +56,7 @@ export async function drawPicture(order: DrawOrder): Promise<Drawing> {
     score,
     regions,
     heatmapPng,
+    map: order.map ? map : null,
     mapMs: mapped - started,
     regionsMs: found - mapped,
     encodeMs: performance.now() - found,

@@ -11,7 +11,10 @@ export const prepare = async ({ bytes, name }: { bytes: Uint8Array; name: string
   moved(await settle(() => preparePicture(bytes, name, settings)), (picture) => [picture.input.data]);
 
 export const draw = async (order: DrawOrder) =>
-  moved(await settle(() => drawPicture(order)), (drawing) => (drawing.heatmapPng === null ? [] : [drawing.heatmapPng]));
+  moved(await settle(() => drawPicture(order)), (drawing) => [
+    ...(drawing.heatmapPng === null ? [] : [drawing.heatmapPng]),
+    ...(drawing.map === null ? [] : [drawing.map.data]),
+  ]);
 
 export const repairIndex = (place: ModelPlace) => settle(() => repair(place, settings));
 

@@ -73,7 +73,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
         fitting,
         'fit',
         { order, gauge },
-        order.pictures.map(({ data }) => data),
+        order.pictures.map(({ embeddings }) => embeddings.data),
       );
       look();
       return fitted;
@@ -91,7 +91,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
   return {
     prepare: (bytes, name) => run(pixels, 'prepare', { bytes, name }, [bytes]),
     embed: (picture) => run(network, 'embed', picture, [picture.input.data]),
-    measure: (picture, memory) => run(network, 'measure', { picture, memory }),
+    measure: (picture, memory, matches = false) => run(network, 'measure', { picture, memory, matches }),
     describe: (memory) => run(network, 'describe', memory),
     draw: (order) => run(pixels, 'draw', order, [order.distances]),
     repairIndex: (place) => run(pixels, 'repairIndex', place),

@@ -1,5 +1,7 @@
 import type { NetworkInput } from '../extractors/extractor.ts';
+import type { GrayMap } from '../patchcore/anomaly_map.ts';
 import type { GridFrame, ImageSize, PatchGrid } from '../patchcore/grid.ts';
+import type { ScoreMode } from '../patchcore/image_score.ts';
 import type { Matrix } from '../patchcore/matrix.ts';
 import type { Region } from '../patchcore/regions.ts';
 import type { ShapeSpec } from '../patchcore/roi_mask.ts';
@@ -23,6 +25,15 @@ export interface EmbeddedPicture {
   readonly extractMs: number;
 }
 
+/** A good picture of a fit, as its memory remembers it. */
+export interface FittedPicture {
+  readonly name: string;
+  readonly size: ImageSize;
+  readonly frame: GridFrame;
+  /** What the picture would score if it were not in the memory; null where that was not computed. */
+  readonly leftOutScore: number | null;
+}
+
 /** What is known of a memory without its rows. */
 export interface MemoryDescription {
   /** Hex sha256 over rows, grid and fingerprint: equal memories have equal ids. */
@@ -37,6 +48,12 @@ export interface MemoryDescription {
   readonly coresetRateApplied: number | null;
   readonly mmPerPx: number | null;
   readonly generation: number;
+  /** How this memory's maps become scores. */
+  readonly scoreMode: ScoreMode;
+  /** Share of the distance by position in a patch's distance; 0 = no position memory. */
+  readonly positionWeight: number;
+  /** The good pictures it was fitted from; empty where its file does not say. */
+  readonly pictures: readonly FittedPicture[];
 }
 
 /** Distances of one picture's patches to their nearest bank row. */
@@ -46,8 +63,20 @@ export interface MeasuredPicture {
   readonly grid: PatchGrid;
   /** [rows · cols] Euclidean, 0 in cells that hold padding only. */
   readonly distances: Float32Array;
+  /** Where each patch found its nearest in the bank; null where not asked for, or where the memory does not know. */
+  readonly matches: PatchMatches | null;
   readonly extractMs: number;
   readonly searchMs: number;
+}
+
+/** Of every cell of the grid: the bank row nearest to its patch. Cells that hold padding only have picture -1. */
+export interface PatchMatches {
+  /** Index into the memory's pictures. */
+  readonly picture: Int32Array;
+  /** Row-major over that picture's grid. */
+  readonly cell: Int32Array;
+  /** Euclidean, without the share of positions. */
+  readonly distance: Float32Array;
 }
 
 export interface DrawOrder {
@@ -57,32 +86,58 @@ export interface DrawOrder {
   readonly size: ImageSize;
   readonly shape: ShapeSpec;
   readonly sigmaPx: number;
+  readonly scoreMode: ScoreMode;
   readonly scorePercentile: number;
   /** Null: no regions. */
   readonly threshold: number | null;
   readonly areaMm2Thr: number;
   readonly mmPerPx: number;
   readonly heatmap: boolean;
+  /** Hand over the anomaly map itself. */
+  readonly map: boolean;
 }
 
 export interface Drawing {
   readonly score: number;
   readonly regions: readonly Region[];
   readonly heatmapPng: Uint8Array | null;
+  readonly map: GrayMap | null;
   readonly mapMs: number;
   readonly regionsMs: number;
   readonly encodeMs: number;
 }
 
+/** One good picture of a fit, embedded. */
+export interface FitPicture {
+  readonly name: string;
+  readonly size: ImageSize;
+  readonly frame: GridFrame;
+  /** Only the cells that the picture touches, raw, in row-major order of the grid. */
+  readonly embeddings: Matrix;
+}
+
 export interface FitOrder {
-  /** Patch embeddings per picture, in the order the pictures were posted. */
-  readonly pictures: readonly Matrix[];
+  /** In the order they were posted. */
+  readonly pictures: readonly FitPicture[];
+  /** How leave-one-out scores are made, and inside which ROI. */
+  readonly shape: ShapeSpec;
+  readonly scoreMode: ScoreMode;
+  readonly scorePercentile: number;
+  readonly sigmaPx: number;
+  /** What patches with their places may take; 0: none are kept. */
+  readonly positionBytes: number;
   readonly grid: PatchGrid;
   readonly coresetRate: number;
   /** What the file says beside the bank; the fit adds the numbers it finds. */
   readonly about: Omit<
     MemoryMetadata,
-    'n_images' | 'n_embeddings' | 'coreset_size' | 'coreset_rate_requested' | 'coreset_rate_applied'
+    | 'n_images'
+    | 'n_embeddings'
+    | 'coreset_size'
+    | 'coreset_rate_requested'
+    | 'coreset_rate_applied'
+    | 'pictures'
+    | 'score_mode'
   >;
 }
 
@@ -92,6 +147,9 @@ export interface FittedMemory {
   readonly embeddings: number;
   readonly coresetSize: number;
   readonly coresetRateApplied: number;
+  readonly positionWeight: number;
+  /** @see FittedPicture.leftOutScore, in the order of the pictures. */
+  readonly leftOutScores: readonly (number | null)[];
 }
 
 export interface FitHooks {
@@ -110,7 +168,7 @@ export interface Vision {
   prepare(bytes: Uint8Array, name: string): Promise<PreparedPicture>;
   embed(picture: PreparedPicture): Promise<EmbeddedPicture>;
   /** @throws InspectionError `damaged_file`; `extractor_mismatch` when the widths or grids differ */
-  measure(picture: PreparedPicture, memory: MemoryAddress): Promise<MeasuredPicture>;
+  measure(picture: PreparedPicture, memory: MemoryAddress, matches?: boolean): Promise<MeasuredPicture>;
   /** @throws InspectionError `damaged_file` */
   describe(memory: MemoryAddress): Promise<MemoryDescription>;
   /** See `ModelStore.ensureIndex`; reads the memory itself. @throws InspectionError `damaged_file`, `storage_full` */

@@ -10,7 +10,14 @@ import { referenceNeighbors } from '../../src/neighbors/reference_neighbors.ts';
 import { anomalyMap } from '../../src/patchcore/anomaly_map.ts';
 import { coresetSize, coveringRadius, selectCoreset } from '../../src/patchcore/coreset.ts';
 import { imageScore } from '../../src/patchcore/image_score.ts';
-import { concatRows, type Matrix, normalizeRows, selectRows, squaredDistance } from '../../src/patchcore/matrix.ts';
+import {
+  concatRows,
+  type Matrix,
+  normalizeRows,
+  selectRows,
+  squaredDistance,
+  type UnitRowMatrix,
+} from '../../src/patchcore/matrix.ts';
 import { buildMemoryBank } from '../../src/patchcore/memory_bank.ts';
 import { resolveShape, roiMask, type ShapeSpec } from '../../src/patchcore/roi_mask.ts';
 import { hasShared, readSharedNpy, sharedFile } from '../npy.ts';
@@ -101,7 +108,7 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
   let vit: ReferenceVit;
   const tokens = new Map<PictureName, Matrix>();
   /** The unit rows of the three good pictures, below each other. */
-  let rows: Matrix;
+  let rows: UnitRowMatrix;
   let picks: Int32Array;
 
   let engine: OnnxProducts;
@@ -216,7 +223,7 @@ describe.skipIf(!hasShared)('the method on the reference pictures', () => {
   describe('from picture to score', () => {
     const maps = new Map<string, ReturnType<typeof anomalyMap>>();
     beforeAll(async () => {
-      const bank = await buildMemoryBank(concatRows(good.map(tokensOf)), golden.coreset.rate, engine.products);
+      const bank = await buildMemoryBank(rows, golden.coreset.rate, engine.products);
       const neighbors = await createOnnxNeighbors(bank.rows, { threads: 1 });
       for (const name of inspected) {
         const { distances } = await neighbors.search(normalizeRows(tokensOf(name)), 1);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { calibrationState } from '../../src/inspection/calibration_state.ts';
 import type { CalibrationFile } from '../../src/store/calibration_file.ts';
 
-const rule = { k: 1, percentile: 99, sigmaPx: 1 } as const;
+const rule = { k: 1, mode: 'percentile', percentile: 99, sigmaPx: 1 } as const;
 const memory = { memoryId: 'a', generation: 1, fingerprint: 'f' };
 const file = (more: Partial<CalibrationFile>): CalibrationFile => ({ threshold: 0.5, ...more });
 

@@ -96,6 +96,22 @@ describe('fitModel', () => {
     expect(toy.files()).toEqual(before);
   });
 
+  it.each([
+    ['between two pictures', true],
+    ['in the coreset', false],
+  ])('is given up %s when nobody waits for it any more', async (_, keepAll) => {
+    await toy.fit();
+    const before = toy.files();
+    const caller = new AbortController();
+    toy.vision.beforeEmbed = async () => caller.abort();
+    const pictures = keepAll ? [toyPicture(1, 2, 3, 4), toyPicture(5, 6, 7, 8)] : [toyPicture(1, 2, 3, 4)];
+    const fit = toy.fit({ keepAll, pictures }, { signal: caller.signal });
+    await expect(fit).rejects.toMatchObject({ code: 'request_aborted' });
+    expect(toy.files()).toEqual(before);
+    toy.vision.beforeEmbed = async () => undefined;
+    await toy.fit();
+  });
+
   it('is abandoned in the coreset at shutdown and leaves the old model', async () => {
     await toy.fit();
     const before = toy.files();

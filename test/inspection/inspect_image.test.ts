@@ -28,7 +28,9 @@ describe('inspectImage', () => {
       coreset_rate: 1,
       coreset_rate_applied: 1,
       k: 1,
+      score_mode: 'percentile',
       score_percentile: 100,
+      position_weight: 0,
       blur_sigma: 1,
       mm_per_px: 1,
     });
@@ -53,7 +55,7 @@ describe('inspectImage', () => {
   it('has no verdict under another score rule', async () => {
     await toy.fit();
     await toy.calibrate();
-    const other = toy.with({ scoreRule: { k: 1, percentile: 50, sigmaPx: 1 } });
+    const other = toy.with({ scoreRule: { k: 1, mode: 'percentile', percentile: 50, sigmaPx: 1 } });
     expect((await other.inspect()).threshold).toBeNull();
   });
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExtractorInfo } from '../../src/extractors/extractor.ts';
 import { type CalibrateRequest, calibrateModel } from '../../src/inspection/calibrate_model.ts';
-import { type FitRequest, fitModel } from '../../src/inspection/fit_model.ts';
+import { type FitHooks, type FitRequest, fitModel } from '../../src/inspection/fit_model.ts';
 import { type InspectRequest, inspectImage } from '../../src/inspection/inspect_image.ts';
 import { createKnownMemories } from '../../src/inspection/known_memories.ts';
 import type { ScoreRule } from '../../src/inspection/score_rule.ts';
@@ -35,7 +35,8 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
     memories,
     extractor: changes.extractor ?? toyExtractor,
     coresetRate: 0.5,
-    scoreRule: changes.scoreRule ?? { k: 1, percentile: 100, sigmaPx: 1 },
+    positionBytes: 0,
+    scoreRule: changes.scoreRule ?? { k: 1, mode: 'percentile', percentile: 100, sigmaPx: 1 },
     areaMm2Thr: 1,
     okngVersion: '0.0.0',
     fitting: new Set<string>(),
@@ -55,8 +56,8 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
       inspect: (request: Partial<InspectRequest> = {}) =>
         inspectImage({ ...parts, ...others }, inspectRequest(request)),
     }),
-    fit: (request: Partial<FitRequest> = {}) =>
-      fitModel(parts, { key, mmPerPx: 1, pictures: [toyPicture(0, 30, 60, 90)], keepAll: true, ...request }),
+    fit: (request: Partial<FitRequest> = {}, hooks: FitHooks = {}) =>
+      fitModel(parts, { key, mmPerPx: 1, pictures: [toyPicture(0, 30, 60, 90)], keepAll: true, ...request }, hooks),
     calibrate: (request: Partial<CalibrateRequest> = {}) =>
       calibrateModel(parts, {
         key,

@@ -75,7 +75,7 @@ export function toyVision(modelsDir: string): ToyVision {
       await toy.beforeMeasure();
       const memory = await readModelMemory(address.path);
       const { distances } = nearestNeighbors(normalizeRows(createMatrix(4, 2, input.data.slice())), memory.bank, 1);
-      return { memoryId: memory.memoryId, grid, distances, extractMs: 1, searchMs: 1 };
+      return { memoryId: memory.memoryId, grid, distances, matches: null, extractMs: 1, searchMs: 1 };
     },
     describe: async (address) => {
       count('describe');

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { heatmap } from '../../src/patchcore/heatmap.ts';
-import { imageScore, percentile } from '../../src/patchcore/image_score.ts';
+import { imageScore, percentile, topShareScore } from '../../src/patchcore/image_score.ts';
 import { type RoiMask, roiMask } from '../../src/patchcore/roi_mask.ts';
 
 const map = (...values: readonly number[]) => ({ height: 1, width: values.length, data: Float32Array.from(values) });
@@ -76,5 +76,20 @@ describe('heatmap', () => {
 
   it('is black for a flat map', () => {
     expect([...heatmap(map(2, 2, 2), mask(1, 1, 1))]).toEqual([0, 0, 0]);
+  });
+});
+
+describe('topShareScore', () => {
+  it('averages the highest 1 % inside the mask', () => {
+    const values = Array.from({ length: 400 }, (_, i) => (i * 7) % 400);
+    // The four highest of 0..399; then without the pixel that holds 399.
+    expect(topShareScore(map(...values), mask(...values.map(() => 1)))).toBe((396 + 397 + 398 + 399) / 4);
+    const without = values.map((value) => (value === 399 ? 0 : 1));
+    expect(topShareScore(map(...values), mask(...without))).toBe((396 + 397 + 398) / 3);
+  });
+
+  it('is the maximum where 1 % is less than a pixel, and refuses an empty mask', () => {
+    expect(topShareScore(map(3, 1, 2), mask(1, 1, 1))).toBe(3);
+    expect(() => topShareScore(map(3, 1), mask(0, 0))).toThrow(expect.objectContaining({ code: 'empty_mask' }));
   });
 });

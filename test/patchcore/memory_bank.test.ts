@@ -93,22 +93,28 @@ describe('matrices', () => {
 });
 
 describe('buildMemoryBank', () => {
-  it('keeps unit rows of the share asked for', async () => {
-    const embeddings = matrixOf([
-      [2, 0],
-      [0, 3],
-      [5, 5],
-      [4, 0],
-    ]);
-    const bank = await buildMemoryBank(embeddings, 0.5, plainProducts);
+  const unit = (rows: number[][]) => normalizeRows(matrixOf(rows));
+
+  it('keeps rows of the share asked for and tells which', async () => {
+    const bank = await buildMemoryBank(
+      unit([
+        [2, 0],
+        [0, 3],
+        [5, 5],
+        [4, 0],
+      ]),
+      0.5,
+      plainProducts,
+    );
     expect(bank).toMatchObject({ embeddings: 4, rateApplied: 0.5 });
     // floor(0.8506 · 4) = row 3 is first; row 1 is farthest from it.
+    expect([...bank.picks]).toEqual([3, 1]);
     expect([...bank.rows.data]).toEqual([1, 0, 0, 1]);
   });
 
   it('keeps every patch at rate 1, in order', async () => {
     const bank = await buildMemoryBank(
-      matrixOf([
+      unit([
         [2, 0],
         [0, 3],
         [4, 0],
@@ -121,7 +127,7 @@ describe('buildMemoryBank', () => {
   });
 
   it('keeps at least one patch', async () => {
-    expect((await buildMemoryBank(matrixOf([[1, 1]]), 0.0001, plainProducts)).rows.rows).toBe(1);
+    expect((await buildMemoryBank(unit([[1, 1]]), 0.0001, plainProducts)).rows.rows).toBe(1);
   });
 });
 

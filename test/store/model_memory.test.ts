@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { ScoreMode } from '../../src/patchcore/image_score.ts';
+import type { PositionMemory } from '../../src/patchcore/position_memory.ts';
 import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
 import { decodeMemory, encodeMemory, memoryIdOf, readModelMemory } from '../../src/store/model_memory.ts';
 import type { NpyArray } from '../../src/store/npy.ts';
@@ -34,18 +36,82 @@ describe('encodeMemory', () => {
 });
 
 describe('memoryIdOf', () => {
-  it('changes with the numbers, the shape, the grid and the fingerprint, and with nothing else', () => {
-    const grid = { rows: 32, cols: 31 };
-    const ids = [
-      memoryIdOf(axisBank(4, 4, 0), grid, 'f'),
-      memoryIdOf(axisBank(4, 4, 1), grid, 'f'),
-      memoryIdOf(axisBank(2, 8, 0), grid, 'f'),
-      memoryIdOf(axisBank(4, 4, 0), { rows: 31, cols: 32 }, 'f'),
-      memoryIdOf(axisBank(4, 4, 0), grid, 'g'),
+  const position = (weight: number, turn: number): PositionMemory => ({
+    grid: { rows: 1, cols: 2 },
+    rows: axisBank(2, 4, turn),
+    starts: Int32Array.of(0, 1, 2),
+    picture: Int32Array.of(0, 1),
+    weight,
+  });
+
+  it('changes with everything that makes scores, and with nothing else', () => {
+    const plain = {
+      bank: axisBank(4, 4, 0),
+      grid: { rows: 32, cols: 31 },
+      fingerprint: 'f',
+      scoreMode: 'percentile' as ScoreMode,
+      position: null as PositionMemory | null,
+    };
+    const others = [
+      {},
+      { bank: axisBank(4, 4, 1) },
+      { bank: axisBank(2, 8, 0) },
+      { grid: { rows: 31, cols: 32 } },
+      { fingerprint: 'g' },
+      { scoreMode: 'top_share' as const },
+      { position: position(0.5, 0) },
+      { position: position(0.25, 0) },
+      { position: position(0.5, 1) },
     ];
-    expect(new Set(ids).size).toBe(5);
-    expect(memoryIdOf(axisBank(4, 4, 0), { ...grid }, 'f')).toBe(ids[0]);
+    const ids = others.map((change) => memoryIdOf({ ...plain, ...change }));
+    expect(new Set(ids).size).toBe(others.length);
+    expect(memoryIdOf({ ...plain, grid: { ...plain.grid } })).toBe(ids[0]);
     expect(ids[0]).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  it('is, for a memory of a bank alone, what it was before there were positions and modes', () => {
+    const memory = { bank: axisBank(4, 4, 0), grid: { rows: 32, cols: 31 }, fingerprint: 'f' };
+    expect(memoryIdOf({ ...memory, scoreMode: 'percentile', position: null })).toBe(
+      'a1349f45fd4fe6096541d567135767cc9336fc60e77ac11ff89cc1275924cc7e',
+    );
+  });
+});
+
+describe('positions and sources', () => {
+  const grid = { rows: 1, cols: 2 };
+  const position = {
+    grid,
+    rows: axisBank(3, 16, 0),
+    starts: Int32Array.of(0, 2, 3),
+    picture: Int32Array.of(0, 1, 1),
+    weight: 0.5,
+  };
+  const sources = { picture: Int32Array.from({ length: 12 }, (_, i) => i % 2), cell: new Int32Array(12).fill(1) };
+
+  it('are read back as they were', () => {
+    const stored = read(encodeMemory({ ...someMemory(1), grid, position, sources }).npz);
+    expect(stored.position).toEqual(position);
+    expect(stored.sources).toEqual(sources);
+  });
+
+  it('may be absent', () => {
+    const stored = read(encodeMemory(someMemory(1)).npz);
+    expect([stored.position, stored.sources]).toEqual([null, null]);
+  });
+
+  it.each([
+    ['starts that do not cover the rows', { ...position, starts: Int32Array.of(0, 2, 2) }],
+    ['starts that fall', { ...position, starts: Int32Array.of(0, 4, 3) }],
+    ['as many starts as another grid has', { ...position, starts: Int32Array.of(0, 3) }],
+    ['a weight of 0', { ...position, weight: 0 }],
+    ['a weight above 1', { ...position, weight: 1.5 }],
+    ['pictures of other rows', { ...position, picture: Int32Array.of(0) }],
+    ['another width', { ...position, rows: axisBank(3, 8, 0) }],
+  ])('with %s are damage, by name: without them scores would be others', (_, broken) => {
+    const { npz } = encodeMemory({ ...someMemory(1), grid, position: broken });
+    expect(() => read(npz)).toThrow(
+      expect.objectContaining({ code: 'damaged_file', message: expect.stringContaining(fileName) }),
+    );
   });
 });
 

@@ -27,6 +27,8 @@ export function someMetadata(generation: number): MemoryMetadata {
     coreset_rate_requested: 0.02,
     coreset_rate_applied: 0.0201,
     coreset_size: 62,
+    score_mode: 'percentile',
+    pictures: [{ name: 'ok.png', height: 448, width: 448, frame: [0, 0, 32, 31], left_out_score: 0.25 }],
     k: 1,
     score_percentile: 99,
     blur_sigma: 1,

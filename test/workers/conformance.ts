@@ -5,12 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ExtractorInfo } from '../../src/extractors/extractor.ts';
 import { chooseExtractor, type ExtractorSource } from '../../src/extractors/installed_extractors.ts';
 import { wholePicture } from '../../src/inspection/shape_text.ts';
-import type { Matrix } from '../../src/patchcore/matrix.ts';
 import { decodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore, type MemoryAddress, type ModelStore } from '../../src/store/model_store.ts';
 import type { NetworkSettings } from '../../src/workers/network_steps.ts';
 import type { PixelSettings } from '../../src/workers/pixel_steps.ts';
-import type { DrawOrder, Vision } from '../../src/workers/vision.ts';
+import type { DrawOrder, FitOrder, FitPicture, Vision } from '../../src/workers/vision.ts';
 import { type PartPicture, partPictures } from '../parts.ts';
 import { someMetadata } from '../store/some_memory.ts';
 
@@ -49,10 +48,18 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
     let info: ExtractorInfo;
     let address: MemoryAddress;
 
-    const embed = async (picture: PartPicture): Promise<Matrix> =>
-      (await vision.embed(await vision.prepare(...copyOf(picture)))).embeddings;
-    const order = (pictures: readonly Matrix[], coresetRate: number) => ({
+    const embed = async (picture: PartPicture): Promise<FitPicture> => {
+      const prepared = await vision.prepare(...copyOf(picture));
+      const { size, frame } = prepared;
+      return { name: picture.name, size, frame, embeddings: (await vision.embed(prepared)).embeddings };
+    };
+    const order = (pictures: readonly FitPicture[], coresetRate: number): FitOrder => ({
       pictures,
+      shape: wholePicture,
+      scoreMode: 'percentile',
+      scorePercentile: 99,
+      sigmaPx: 1,
+      positionBytes: 1024 * 1024,
       grid: info.grid,
       coresetRate,
       about: { ...someMetadata(1), extractor: info.name, fingerprint: info.fingerprint },
@@ -82,7 +89,7 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
 
     it('fits: the coreset size of the rate, and files that can be read', async () => {
       const embeddings = await embed(first);
-      const rows = embeddings.rows;
+      const { rows } = embeddings.embeddings;
       const fitted = await vision.fit(order([embeddings], 0.01));
       expect(fitted).toMatchObject({
         embeddings: rows,
@@ -146,11 +153,13 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
           size: prepared.size,
           shape: wholePicture,
           sigmaPx: 1,
+          scoreMode: 'percentile',
           scorePercentile: 99,
           threshold: null,
           areaMm2Thr: 0,
           mmPerPx: 0.1,
           heatmap: false,
+          map: false,
           ...change,
         });
       const plain = await draw({});

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { wholePicture } from '../../src/inspection/shape_text.ts';
 import { inlineVision } from '../../src/workers/inline_vision.ts';
 import { threadedVision } from '../../src/workers/threaded_vision.ts';
 import { type PartPicture, partPictures } from '../parts.ts';
@@ -56,11 +57,21 @@ describe('threads', () => {
 
   it('take no work after they were closed, and abandon what runs', async () => {
     const vision = threaded(settings);
-    const { embeddings } = await vision.embed(await vision.prepare(picture.bytes.slice(), picture.name));
-    const rows = embeddings.rows;
-    const many = Array.from({ length: 12 }, () => ({ rows, cols: embeddings.cols, data: embeddings.data.slice() }));
+    const prepared = await vision.prepare(picture.bytes.slice(), picture.name);
+    const { size, frame } = prepared;
+    const { embeddings } = await vision.embed(prepared);
     const fit = vision.fit({
-      pictures: many,
+      pictures: Array.from({ length: 12 }, (_, i) => ({
+        name: `${i}`,
+        size,
+        frame,
+        embeddings: { rows: embeddings.rows, cols: embeddings.cols, data: embeddings.data.slice() },
+      })),
+      shape: wholePicture,
+      scoreMode: 'percentile',
+      scorePercentile: 99,
+      sigmaPx: 1,
+      positionBytes: 0,
       grid: settings.pixels.grid,
       coresetRate: 0.5,
       about: someMetadata(1),
