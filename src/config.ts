@@ -144,13 +144,13 @@ export const settings = {
   areaMm2Thr: setting(
     'BDI_AREA_MM2_THR',
     '1.0',
-    'Smallest reported defect region in mm², where a calibration gives none.',
+    'Smallest reported defect region in mm², unless the calibration request gives one.',
     decimal(0, 1e12, 'at least 0'),
   ),
   minOkSamples: setting(
     'BDI_MIN_OK_SAMPLES',
     '10',
-    'Fewest stored OK samples for a fit from the dataset.',
+    'Fewest stored OK samples for a fit from the dataset (which this version does not keep yet).',
     integer(1, 1_000_000),
   ),
   corsOrigins: setting(

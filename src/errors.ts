@@ -23,6 +23,7 @@ export type ErrorCode =
   | 'memory_not_fitted'
   | 'mm_per_px_conflict'
   | 'extractor_mismatch'
+  | 'not_a_number'
   | 'fit_in_progress'
   | 'not_found'
   | 'method_not_allowed'

@@ -1,8 +1,8 @@
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { loadConfig } from './config.ts';
 import { InspectionError } from './errors.ts';
 import { listen } from './http/server.ts';
-import { createService } from './service.ts';
+import { createService, type Service, staleTempMs } from './service.ts';
 
 /** Time for the last answers to leave after work was abandoned. */
 const farewellMs = 1000;
@@ -50,6 +50,8 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
 
+    keepSwept(service, log);
+
     if (!config.lightImport) {
       const started = performance.now();
       try {
@@ -65,9 +67,26 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
   }
 }
 
+/**
+ * Sweeps temp files of killed processes now and from then on. The first look leaves those of a process that was killed
+ * just before this start; a later one finds them old enough. Failures are logged, nothing waits.
+ */
+export function keepSwept(service: Pick<Service, 'removeStaleTemps'>, log: Pick<Logger, 'info' | 'warn'>): void {
+  const sweep = async () => {
+    try {
+      const removed = await service.removeStaleTemps();
+      if (removed > 0) log.info({ removed }, 'removed temp files that killed processes left');
+    } catch (error) {
+      log.warn({ err: error }, 'could not look for temp files in the models folder');
+    }
+  };
+  void sweep();
+  setInterval(sweep, staleTempMs).unref();
+}
+
 function loadOrExit(overrides: Readonly<Record<string, string>>) {
   try {
-    return loadConfig(process.env, overrides);
+    return loadConfig(undefined, overrides);
   } catch (error) {
     if (!(error instanceof InspectionError)) throw error;
     process.stderr.write(`${error.message}\n`);

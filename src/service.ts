@@ -3,12 +3,17 @@ import { createRequire } from 'node:module';
 import { basename } from 'node:path';
 import type { Config } from './config.ts';
 import { InspectionError } from './errors.ts';
+import type { SetReport } from './evaluation/evaluation_report.ts';
 import type { ExtractorInfo } from './extractors/extractor.ts';
 import { chooseExtractor } from './extractors/installed_extractors.ts';
 import { type CalibrateRequest, type Calibration, calibrateModel } from './inspection/calibrate_model.ts';
+import { createDriftWatch } from './inspection/drift_watch.ts';
+import { type EvaluateOptions, evaluateSet } from './inspection/evaluate_set.ts';
 import { type FitHooks, type FitReport, type FitRequest, fitModel } from './inspection/fit_model.ts';
 import { type Inspection, type InspectRequest, inspectImage } from './inspection/inspect_image.ts';
 import { createKnownMemories } from './inspection/known_memories.ts';
+import { type ModelHealth, modelHealth } from './inspection/model_health.ts';
+import type { PictureSet } from './inspection/picture_set.ts';
 import type { ScoreRule } from './inspection/score_rule.ts';
 import { createTurns } from './inspection/turns.ts';
 import { createModelStore } from './store/model_store.ts';
@@ -26,9 +31,17 @@ export interface Service {
   fit(request: FitRequest, hooks?: FitHooks): Promise<FitReport>;
   calibrate(request: CalibrateRequest): Promise<Calibration>;
   inspect(request: InspectRequest): Promise<Inspection>;
+  modelHealth(key: InspectRequest['key']): Promise<ModelHealth>;
+  /** Fits and scores a whole set. Its memory stays in the models folder. */
+  evaluate(set: PictureSet, options: EvaluateOptions): Promise<SetReport>;
   /** The recipe's millimetres per pixel; null before its first fit. */
   scaleOf(recipeId: string): Promise<number | null>;
-  /** Loads the extractor, so that the first picture is as fast as the next; failures show in `readiness`. */
+  /** Removes the temp files that killed processes left in the models folder; gives their number. */
+  removeStaleTemps(): Promise<number>;
+  /**
+   * Loads the extractor, so that the first picture is as fast as the next. A failure shows in `readiness`, and warming is
+   * tried again every ten seconds until it succeeds.
+   */
   warm(): Promise<void>;
   /** Abandons fits in progress, ends the worker threads. */
   close(): Promise<void>;
@@ -52,16 +65,28 @@ const blurSigmaPx = 1;
 /** Banks kept loaded per network worker. */
 const bankCacheBytes = 1024 * 1024 * 1024;
 
-/** Temp files younger than this may belong to a fit of another process that is still running. */
-const staleTempMs = 60 * 60 * 1000;
+/** A model file may be mended, a folder's rights given, while the service runs. */
+const warmAgainMs = 10_000;
+
+/**
+ * Temp files whose last write is younger may belong to a process that is still writing, such as `okng fit` beside the
+ * service; between that write and the rename lie seconds. Age and not the writer's process id: the folder may be shared
+ * between containers, and there ids tell nothing. Whoever sweeps again after this time misses none.
+ */
+export const staleTempMs = 10 * 60 * 1000;
 
 /**
  * Wires the concrete parts. Reads the model card of the chosen extractor, but loads neither it nor ONNX Runtime nor
  * sharp: those come with the first picture or with `warm`.
  *
+ * @param memoriesDir where memories are kept, if not beside the extractors
  * @throws InspectionError `extractor_not_found`, `invalid_model_card`, `storage_full`
  */
-export async function createService(config: Config, notify: Notify = () => undefined): Promise<Service> {
+export async function createService(
+  config: Config,
+  notify: Notify = () => undefined,
+  memoriesDir: string = config.modelsDir,
+): Promise<Service> {
   const {
     source,
     info: extractor,
@@ -72,13 +97,13 @@ export async function createService(config: Config, notify: Notify = () => undef
     ...(config.inputSize !== null && { inputSize: config.inputSize }),
   });
   if (notice !== null) notify(notice, { extractor: extractor.name });
-  const models = createModelStore(config.modelsDir);
+  const models = createModelStore(memoriesDir);
   const vision = threadedVision({
     pixels: {
       preprocessing: extractor.preprocessing,
       grid: extractor.grid,
       maxPixels: config.maxPixels,
-      modelsDir: config.modelsDir,
+      modelsDir: memoriesDir,
     },
     network: { source, threads: config.threads, bankCacheBytes },
     networkWorkers: config.workers,
@@ -102,6 +127,7 @@ export async function createService(config: Config, notify: Notify = () => undef
       },
     },
   );
+  const driftWatch = createDriftWatch();
   const fitting = new Set<string>();
   const scoreRule: ScoreRule = {
     k: 1,
@@ -112,6 +138,31 @@ export async function createService(config: Config, notify: Notify = () => undef
   const now = () => new Date();
   let problems: readonly string[] = config.lightImport ? [] : ['The extractor is being loaded.'];
 
+  const fit: Service['fit'] = (request, hooks) =>
+    fitModel(
+      {
+        vision,
+        models,
+        memories,
+        extractor,
+        coresetRate: config.coresetRate,
+        positionBytes: config.positionBytes,
+        scoreRule,
+        okngVersion: version,
+        fitting,
+        turns,
+        stop: stop.signal,
+        now,
+      },
+      request,
+      hooks,
+    );
+  const inspect: Service['inspect'] = (request) =>
+    inspectImage(
+      { vision, models, memories, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr, driftWatch },
+      request,
+    );
+
   return {
     version,
     extractor,
@@ -120,40 +171,42 @@ export async function createService(config: Config, notify: Notify = () => undef
       const now = stop.signal.aborted ? ['The service is shutting down.'] : problems;
       return { ready: now.length === 0, problems: now };
     },
-    fit: (request, hooks) =>
-      fitModel(
-        {
-          vision,
-          models,
-          memories,
-          extractor,
-          coresetRate: config.coresetRate,
-          positionBytes: config.positionBytes,
-          scoreRule,
-          okngVersion: version,
-          fitting,
-          turns,
-          stop: stop.signal,
-          now,
-        },
-        request,
-        hooks,
-      ),
+    fit,
     calibrate: (request) =>
       calibrateModel({ models, memories, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now }, request),
-    inspect: (request) =>
-      inspectImage({ vision, models, memories, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr }, request),
+    inspect,
+    modelHealth: (key) => modelHealth({ models, memories, scoreRule, driftWatch }, key),
+    evaluate: (set, options) =>
+      evaluateSet(
+        {
+          vision,
+          fit,
+          inspect,
+          extractorName: extractor.name,
+          coresetRate: config.coresetRate,
+          scorePercentile: config.scorePercentile,
+        },
+        set,
+        options,
+      ),
     scaleOf: async (recipeId) => (await models.readRecipe(recipeId)).mm_per_px ?? null,
-    warm: async () => {
+    removeStaleTemps: () => models.removeStaleTemps(Date.now(), staleTempMs),
+    warm: async function warm() {
+      const tryAgainLater = () => {
+        setTimeout(() => {
+          // It failed before and was told then; readiness shows whether it still does.
+          if (!stop.signal.aborted) warm().catch(() => undefined);
+        }, warmAgainMs).unref();
+      };
       try {
         await requireWritable(config.modelsDir);
-        await models.removeStaleTemps(Date.now(), staleTempMs);
         await vision.warm();
         problems = [];
       } catch (error) {
         problems = [
           error instanceof InspectionError ? error.message : 'The extractor could not be loaded; the log tells why.',
         ];
+        tryAgainLater();
         throw error;
       }
     },

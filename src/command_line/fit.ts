@@ -1,5 +1,7 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { FitReport } from '../inspection/fit_model.ts';
+import { parseShapeText } from '../inspection/shape_text.ts';
+import { type ScoreMode, scoreModes } from '../patchcore/image_score.ts';
 import { picturePaths, readPicture } from './pictures.ts';
 import { exitCodes, type ModelOptions, modelKeyOf, positiveNumber, withModelOptions, withService } from './program.ts';
 import { createProgress } from './progress.ts';
@@ -7,6 +9,9 @@ import { createProgress } from './progress.ts';
 interface FitOptions extends ModelOptions {
   readonly mmPerPx: number;
   readonly memoryFit?: boolean;
+  readonly scoreMode?: ScoreMode;
+  readonly positions: boolean;
+  readonly shape?: string;
   readonly json?: boolean;
   readonly modelsDir?: string;
 }
@@ -18,6 +23,17 @@ const calibrationAdvice: Record<FitReport['calibration'], string | null> = {
   damaged: 'The calibration file is damaged: calibrate again.',
 };
 
+function remarks({ positionWeight, suspects }: FitReport): readonly string[] {
+  return [
+    ...(positionWeight > 0
+      ? [`The parts lie alike: patches are also compared by their place, with weight ${positionWeight.toFixed(2)}.`]
+      : []),
+    ...suspects.map(
+      ({ name, score }) => `Warning: ${name} looks bad to the other pictures (score ${score.toFixed(4)}): is it good?`,
+    ),
+  ];
+}
+
 /** `okng fit`: good pictures become a memory. */
 export function fitCommand(cli: Command): Command {
   return withModelOptions(cli.command('fit'))
@@ -25,6 +41,9 @@ export function fitCommand(cli: Command): Command {
     .argument('<paths...>', 'picture files, or folders of them')
     .requiredOption('--mm-per-px <n>', 'millimetres per pixel of the pictures', positiveNumber)
     .option('--memory-fit', 'keep every patch instead of a coreset')
+    .addOption(new Option('--score-mode <mode>', 'how maps become scores (BDI_SCORE_MODE)').choices([...scoreModes]))
+    .option('--no-positions', 'never compare patches by their place')
+    .option('--shape <json>', 'ROI inside which leave-one-out scores are made, as in POST /infer')
     .option('--json', 'print the result as JSON')
     .action(async (paths: readonly string[], options: FitOptions) => {
       await withService(options, async (service) => {
@@ -36,6 +55,9 @@ export function fitCommand(cli: Command): Command {
               key: modelKeyOf(options),
               mmPerPx: options.mmPerPx,
               keepAll: options.memoryFit === true,
+              scoreMode: options.scoreMode,
+              positions: options.positions,
+              shape: parseShapeText(options.shape ?? ''),
               pictures,
             },
             { onProgress: (phase, done, total) => progress.update(phase, done, total) },
@@ -47,6 +69,7 @@ export function fitCommand(cli: Command): Command {
           process.stdout.write(
             `Fitted ${options.role} / ${options.roi} with ${report.extractorName}: ${report.pictures} pictures, ${report.embeddings} patches, ${report.coresetSize} kept.\n`,
           );
+          for (const sentence of remarks(report)) process.stdout.write(`${sentence}\n`);
           const advice = calibrationAdvice[report.calibration];
           if (advice !== null) process.stdout.write(`${advice}\n`);
         }

@@ -1,30 +1,56 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import { InspectionError } from '../errors.ts';
+import { type ErrorCode, InspectionError } from '../errors.ts';
+import { explanationText } from '../inspection/explain.ts';
 import type { Inspection } from '../inspection/inspect_image.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
+import { heatmapFiles } from './heatmap_files.ts';
 import { picturePaths, readPicture } from './pictures.ts';
-import { exitCodes, type ModelOptions, modelKeyOf, positiveNumber, withModelOptions, withService } from './program.ts';
+import {
+  exitCodes,
+  type ModelOptions,
+  modelKeyOf,
+  positiveNumber,
+  tell,
+  withModelOptions,
+  withService,
+} from './program.ts';
 import { createProgress } from './progress.ts';
 
 interface InferOptions extends ModelOptions {
   readonly mmPerPx?: number;
   readonly shape?: string;
   readonly json?: boolean;
+  readonly explain?: boolean;
   readonly heatmapDir?: string;
   readonly modelsDir?: string;
 }
 
-/** `okng infer`: pictures become scores and verdicts. */
+/** What is wrong with one picture only; the others can still be inspected. */
+const pictureErrors: ReadonlySet<ErrorCode> = new Set([
+  'not_found',
+  'no_images',
+  'unreadable_image',
+  'unsupported_media_type',
+  'image_too_large',
+  'empty_mask',
+]);
+
+/** `okng infer`: pictures become scores and verdicts, each printed as soon as it is there. */
 export function inferCommand(cli: Command): Command {
   return withModelOptions(cli.command('infer'))
-    .description('Inspect pictures: score, verdict, defect regions.')
+    .description('Inspect pictures: score, verdict, defect regions. A bad file is told on stderr, the others go on.')
     .argument('<paths...>', 'picture files, or folders of them')
     .option('--mm-per-px <n>', "millimetres per pixel (default: the recipe's value)", positiveNumber)
     .option('--shape <json>', 'ROI in the pictures, as in POST /infer')
     .option('--json', 'print one JSON object per picture and line')
-    .option('--heatmap-dir <dir>', 'write each heatmap there as <picture>_heatmap.png')
+    .option('--explain', 'say which good picture came nearest to the largest regions')
+    .option(
+      '--heatmap-dir <dir>',
+      'write each heatmap there as <picture>_heatmap.png, such as 01.jpg_heatmap.png; in sub-folders, as the pictures ' +
+        'lie below the deepest folder that holds them all',
+    )
     .action(async (paths: readonly string[], options: InferOptions) => {
       await withService(options, async (service) => {
         const shape = parseShapeText(options.shape ?? '');
@@ -35,56 +61,84 @@ export function inferCommand(cli: Command): Command {
             `Recipe ${JSON.stringify(options.recipe)} has no mm_per_px yet; give --mm-per-px.`,
           );
         }
-        if (options.heatmapDir !== undefined) await mkdir(options.heatmapDir, { recursive: true });
-        const files = await picturePaths(paths);
-        const progress = options.json === true || files.length < 2 ? null : createProgress();
-        const verdicts: Inspection['decision'][] = [];
-        const rows: string[] = [];
-        for (const [index, file] of files.entries()) {
-          const inspection = await service.inspect({
-            key: modelKeyOf(options),
-            mmPerPx,
-            picture: await readPicture(file),
-            shape,
-            includeHeatmap: options.heatmapDir !== undefined,
-          });
-          verdicts.push(inspection.decision);
-          if (options.heatmapDir !== undefined && inspection.heatmapPng !== null) {
-            await writeFile(
-              join(options.heatmapDir, `${basename(file, extname(file))}_heatmap.png`),
-              inspection.heatmapPng,
-            );
+        let failed = false;
+        /** Does the work of one path; what is wrong with it is told by name. */
+        const goingOn = async <T>(path: string, work: () => Promise<T>): Promise<T | null> => {
+          try {
+            return await work();
+          } catch (error) {
+            if (!(error instanceof InspectionError && pictureErrors.has(error.code))) throw error;
+            failed = true;
+            progress?.end();
+            tell(error.message.includes(path) ? error.message : `${path}: ${error.message}`);
+            return null;
           }
-          const row = options.json === true ? jsonRow(file, inspection) : textRow(file, inspection);
-          // On a terminal rows and the bar would run into each other, so rows wait for its end.
-          if (progress === null) process.stdout.write(`${row}\n`);
-          else rows.push(row);
-          progress?.update('pictures', index + 1, files.length);
+        };
+
+        let progress: ReturnType<typeof createProgress> | null = null;
+        const files: string[] = [];
+        for (const path of paths) files.push(...((await goingOn(path, () => picturePaths([path]))) ?? []));
+        const heatmaps = options.heatmapDir === undefined ? null : heatmapFiles(options.heatmapDir, files);
+        if (options.json !== true && files.length > 1) progress = createProgress();
+        const verdicts: Inspection['decision'][] = [];
+        try {
+          for (const [index, file] of files.entries()) {
+            const inspection = await goingOn(file, async () =>
+              service.inspect({
+                key: modelKeyOf(options),
+                mmPerPx,
+                picture: await readPicture(file),
+                shape,
+                includeHeatmap: heatmaps !== null,
+                explain: options.explain === true,
+              }),
+            );
+            if (inspection !== null) {
+              verdicts.push(inspection.decision);
+              progress?.end();
+              process.stdout.write(
+                `${options.json === true ? jsonRow(file, inspection) : textRow(file, inspection)}\n`,
+              );
+              const heatmap = heatmaps?.get(file);
+              if (heatmap !== undefined && inspection.heatmapPng !== null) {
+                await mkdir(dirname(heatmap), { recursive: true });
+                await writeFile(heatmap, inspection.heatmapPng);
+              }
+            }
+            progress?.update('pictures', index + 1, files.length);
+          }
+        } finally {
+          progress?.end();
         }
-        progress?.end();
-        for (const row of rows) process.stdout.write(`${row}\n`);
+        if (failed) return exitCodes.failed;
         if (verdicts.includes('ng')) return exitCodes.ng;
         return verdicts.includes(null) ? exitCodes.noVerdict : exitCodes.done;
       });
     });
 }
 
-function textRow(file: string, { decision, score, threshold, regions }: Inspection): string {
-  const verdict = decision === null ? '?   ' : decision.toUpperCase().padEnd(4);
+function textRow(file: string, { verdict: judged, score, threshold, regions, explanations }: Inspection): string {
+  const verdict = judged === null ? '?   ' : judged.toUpperCase().padEnd(4);
   const limit = threshold === null ? 'not calibrated' : `threshold ${threshold.toFixed(4)}`;
   const found = regions
     .slice(0, 3)
     .map(({ x, y, w, h, areaMm2 }) => `${areaMm2.toFixed(2)} mm² at ${x},${y} ${w}×${h}`)
     .join('; ');
-  return `${verdict} ${score.toFixed(4)}  ${limit}  ${file}${found === '' ? '' : `  [${found}]`}`;
+  const why = explanations.map((one) => `\n     ${explanationText(one)}`).join('');
+  return `${verdict} ${score.toFixed(4)}  ${limit}  ${file}${found === '' ? '' : `  [${found}]`}${why}`;
 }
 
-function jsonRow(file: string, { decision, score, threshold, regions, params }: Inspection): string {
+function jsonRow(
+  file: string,
+  { decision, verdict, score, threshold, regions, explanations, params }: Inspection,
+): string {
   return JSON.stringify({
     file,
     score,
     threshold,
     decision,
+    verdict,
+    ...(explanations.length > 0 && { explanations }),
     regions: regions.map(({ bbox, areaPx, areaMm2 }) => ({ bbox, area_px: areaPx, area_mm2: areaMm2 })),
     params,
   });

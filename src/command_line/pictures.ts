@@ -3,7 +3,16 @@ import { extname, join } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import type { NamedBytes } from '../inspection/fit_model.ts';
 
-const pictureExtensions: ReadonlySet<string> = new Set(['.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp']);
+/** Lower case. */
+export const pictureExtensions: ReadonlySet<string> = new Set([
+  '.png',
+  '.jpg',
+  '.jpeg',
+  '.bmp',
+  '.tif',
+  '.tiff',
+  '.webp',
+]);
 
 /**
  * The pictures that arguments name: files as they are, folders as the picture files directly inside, sorted by name.
@@ -32,7 +41,14 @@ export async function picturePaths(paths: readonly string[]): Promise<readonly s
   return found;
 }
 
-/** One picture, its bytes in an array of their own. */
+/**
+ * One picture, its bytes in an array of their own.
+ *
+ * @throws InspectionError `not_found` for a file that cannot be read
+ */
 export async function readPicture(path: string): Promise<NamedBytes> {
-  return { name: path, bytes: new Uint8Array(await readFile(path)) };
+  const bytes = await readFile(path).catch((cause: unknown) => {
+    throw new InspectionError('not_found', `There is no readable file ${JSON.stringify(path)}.`, { cause });
+  });
+  return { name: path, bytes: new Uint8Array(bytes) };
 }

@@ -2,8 +2,10 @@ import { Command, InvalidArgumentError } from 'commander';
 import { loadConfig, settingRows } from '../config.ts';
 import { InspectionError } from '../errors.ts';
 import type { FitRequest } from '../inspection/fit_model.ts';
+import { checkedId, normalizedRecipeId } from '../inspection/model_names.ts';
 import { createService, type Service } from '../service.ts';
 import { calibrateCommand } from './calibrate.ts';
+import { evaluateCommand } from './evaluate.ts';
 import { fitCommand } from './fit.ts';
 import { inferCommand } from './infer.ts';
 
@@ -27,12 +29,18 @@ export interface ModelOptions {
   readonly role: string;
   readonly roi: string;
   readonly recipe: string;
+  /** Empty as absent: commander makes an empty text of `undefined`. */
   readonly modelKey?: string;
 }
 
 /** The key that {@link withModelOptions} read. */
 export function modelKeyOf({ recipe, modelKey, role, roi }: ModelOptions): FitRequest['key'] {
-  return { recipeId: recipe, modelKey: modelKey ?? roi, roleId: role, roiId: roi };
+  return {
+    recipeId: recipe,
+    modelKey: modelKey === undefined || modelKey === '' ? roi : modelKey,
+    roleId: role,
+    roiId: roi,
+  };
 }
 
 /** The whole `okng` command line. Nothing runs before `parseAsync`. */
@@ -57,61 +65,118 @@ export function createCli(): Command {
         ...(options.modelsDir !== undefined && { BDI_MODELS_DIR: options.modelsDir }),
       });
     });
-  for (const add of [fitCommand, inferCommand, calibrateCommand]) inheritSettings(cli, add(cli));
+  for (const add of [fitCommand, inferCommand, calibrateCommand, evaluateCommand]) add(cli);
   return cli;
 }
 
-/** The options that name a model, for every command that needs one. */
+/** The options that name a model, for every command that needs one. The same names are good as over HTTP. */
 export function withModelOptions(command: Command): Command {
   return command
-    .requiredOption('--role <role>', 'role_id: the part or station')
-    .requiredOption('--roi <roi>', 'roi_id: the region of the part')
-    .option('--recipe <recipe>', 'recipe_id', 'default')
-    .option('--model-key <key>', 'name of the model inside the recipe (default: the ROI)')
+    .requiredOption(
+      '--role <role>',
+      'role_id: the part or station',
+      argument((text) => checkedId('role_id', text)),
+    )
+    .requiredOption(
+      '--roi <roi>',
+      'roi_id: the region of the part',
+      argument((text) => checkedId('roi_id', text)),
+    )
+    .option('--recipe <recipe>', 'recipe_id, trimmed and lower-cased', argument(recipeOrDefault), 'default')
+    .option('--model-key <key>', 'name of the model inside the recipe (default: the ROI)', argument(modelKeyOrEmpty))
     .option('--models-dir <dir>', 'folder of models (BDI_MODELS_DIR)');
 }
 
 /**
- * Runs `work` with the service, closes it, and ends the process with `work`'s exit code. Failures become one sentence
- * on stderr.
+ * Runs `work` with the service, closes it, and ends the process with `work`'s exit code.
  */
 export async function withService(
   options: { readonly modelsDir?: string },
   work: (service: Service) => Promise<number>,
 ): Promise<void> {
-  let code: number = exitCodes.failed;
-  let service: Service | null = null;
-  try {
+  await endWith(async () => {
     const overrides = options.modelsDir === undefined ? {} : { BDI_MODELS_DIR: options.modelsDir };
-    service = await createService(loadConfig(process.env, overrides), (message) =>
-      process.stderr.write(`okng: ${message}\n`),
-    );
-    code = await work(service);
+    const service = await createService(loadConfig(undefined, overrides), tell);
+    try {
+      return await work(service);
+    } finally {
+      await service.close();
+    }
+  });
+}
+
+/** Ends the process with `work`'s exit code; what it throws becomes one sentence on stderr. */
+export async function endWith(work: () => Promise<number>): Promise<void> {
+  let code: number = exitCodes.failed;
+  try {
+    code = await work();
   } catch (error) {
     code = error instanceof InspectionError && error.code === 'invalid_config' ? exitCodes.config : exitCodes.failed;
-    process.stderr.write(`okng: ${error instanceof Error ? error.message : String(error)}\n`);
-  } finally {
-    await service?.close();
+    tell(error instanceof Error ? error.message : String(error));
   }
   process.exit(code);
 }
 
+/** For the person at the terminal, beside the data on stdout. */
+export function tell(message: string): void {
+  process.stderr.write(`okng: ${message}\n`);
+}
+
 /** A positive number on the command line. */
 export function positiveNumber(text: string): number {
+  return numberWhere(text, (value) => value > 0, 'It must be a number above 0.');
+}
+
+/** A number of at least 0 on the command line. */
+export function nonNegativeNumber(text: string): number {
+  return numberWhere(text, (value) => value >= 0, 'It must be a number of at least 0.');
+}
+
+/** Any finite number on the command line. */
+export function anyNumber(text: string): number {
   const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('It must be a number above 0.');
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number.');
+  return value;
+}
+
+/** A share on the command line: above 0, below 1. */
+export function shareNumber(text: string): number {
+  const value = anyNumber(text);
+  if (value <= 0 || value >= 1) throw new InvalidArgumentError('It must be above 0 and below 1.');
   return value;
 }
 
 /** A number from 0 to 100 on the command line. */
 export function percentileNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !(value >= 0 && value <= 100)) throw new InvalidArgumentError('It must be from 0 to 100.');
+  return numberWhere(text, (value) => value >= 0 && value <= 100, 'It must be from 0 to 100.');
+}
+
+/** A finite decimal number as a form may hold it, `1E-05` too; `Number` alone would take `0x1` and nothing at all. */
+function numberWhere(text: string, fits: (value: number) => boolean, rule: string): number {
+  const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim()) ? Number(text) : Number.NaN;
+  if (!Number.isFinite(value) || !fits(value)) throw new InvalidArgumentError(rule);
   return value;
 }
 
-function inheritSettings(from: Command, to: Command): void {
-  to.copyInheritedSettings(from);
+/** Empty counts as absent, as in a request. */
+function recipeOrDefault(text: string): string {
+  return text.trim() === '' ? 'default' : normalizedRecipeId(text);
+}
+
+function modelKeyOrEmpty(text: string): string {
+  return text === '' ? text : checkedId('model_key', text);
+}
+
+/** Lets a refused value be a command line that was not understood. */
+function argument<T>(read: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return read(text);
+    } catch (error) {
+      if (error instanceof InspectionError) throw new InvalidArgumentError(error.message);
+      throw error;
+    }
+  };
 }
 
 function settingsHelp(): string {

@@ -1,5 +1,4 @@
-import { Hono } from 'hono';
-import { cors } from 'hono/cors';
+import { Hono, type MiddlewareHandler } from 'hono';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import { InspectionError } from '../errors.ts';
@@ -10,8 +9,10 @@ import { docsRoutes } from './docs.ts';
 import { fitOkRoute } from './fit_ok.ts';
 import { healthRoutes } from './health.ts';
 import { inferRoute } from './infer.ts';
+import { modelHealthRoute } from './model_health.ts';
 import { bodyTooLarge } from './multipart.ts';
-import { problem, statusOf } from './problem.ts';
+import { problem, problemMediaType, statusOf, withoutWordsOfSuccess } from './problem.ts';
+import { noteRecipe } from './validation.ts';
 
 /** What the HTTP layer needs of its surroundings. */
 export interface AppParts {
@@ -42,6 +43,7 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
     fitOkRoute(parts),
     calibrateNgRoute(parts),
     inferRoute(parts),
+    modelHealthRoute(parts),
     ...docsRoutes(parts),
   ];
 
@@ -50,6 +52,7 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
     const requestId = requestIdOf(c.req.header('x-request-id'));
     c.set('requestId', requestId);
     c.set('recipeId', 'default');
+    noteRecipe(c, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
     c.set('steps', {});
     c.set('log', parts.log.child({ request_id: requestId }));
     c.header('X-Request-Id', requestId);
@@ -74,9 +77,8 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
     const methods = allowed.get(route.path) ?? [];
     allowed.set(route.path, [...methods, route.method]);
   }
-  for (const path of allowed.keys()) {
-    if (parts.config.corsOrigins.length > 0) app.use(path, corsFor(parts.config.corsOrigins));
-  }
+  // Unknown paths as well: without these headers a browser hides from the GUI that the answer was 404.
+  if (parts.config.corsOrigins.length > 0) app.use(corsFor(parts.config.corsOrigins));
   for (const route of routes) {
     app.on(route.method, route.path, async (c) => {
       refuseDeclaredSize(c, parts.config.maxBodyBytes);
@@ -88,7 +90,10 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
     app.options(path, (c) => c.body(null, 204, { Allow: allow }));
     app.all(path, (c) => {
       c.header('Allow', allow);
-      throw new InspectionError('method_not_allowed', `${path} answers ${allow}, not ${c.req.method}.`);
+      throw new InspectionError(
+        'method_not_allowed',
+        `${c.req.path.slice(0, 200)} answers ${allow}, not ${c.req.method}.`,
+      );
     });
   }
 
@@ -109,15 +114,18 @@ export function rounded(milliseconds: number): number {
 function answerProblem(c: RequestContext, error: Error): Response {
   const code = error instanceof InspectionError ? error.code : 'internal_error';
   // What went wrong inside us is for the log: its text may hold what a caller must not see.
-  const sentence =
+  const said =
     statusOf[code] === 500
       ? `The service failed on its own account; its log tells why under request ${c.get('requestId')}.`
       : error.message;
+  const sentence = c.req.path === '/fit_ok' ? withoutWordsOfSuccess(said) : said;
   const body = problem(code, sentence, c.get('requestId'), c.get('recipeId'));
-  if (body.status >= 500) c.get('log').error({ err: error, code: body.code }, 'request failed');
+  // A caller who left is no trouble of ours, whatever the status that nobody reads.
+  if (body.status >= 500 && code !== 'request_aborted')
+    c.get('log').error({ err: error, code: body.code }, 'request failed');
   else c.get('log').info({ code: body.code, detail: body.detail }, 'request refused');
   if (body.status === 429 || body.status === 503 || body.code === 'fit_in_progress') c.header('Retry-After', '1');
-  return c.body(JSON.stringify(body), body.status, { 'Content-Type': 'application/problem+json; charset=utf-8' });
+  return c.body(JSON.stringify(body), body.status, { 'Content-Type': problemMediaType });
 }
 
 /** A body whose declared size is over the limit is refused before a byte of it is read. */
@@ -147,11 +155,27 @@ function admission(limit: number): <T>(work: () => Promise<T> | T) => Promise<T>
   };
 }
 
-function corsFor(origins: readonly string[]) {
-  return cors({
-    origin: origins.includes('*') ? '*' : [...origins],
-    allowHeaders: ['Content-Type', 'X-Request-Id', 'X-Recipe-Id'],
-    exposeHeaders: ['X-Request-Id'],
-    maxAge: 600,
-  });
+/**
+ * Lets browsers on the configured origins call and read. Only a real preflight is answered here: any other OPTIONS is the
+ * GUI's question whether an endpoint is there, and 404 is one of the answers.
+ */
+function corsFor(origins: readonly string[]): MiddlewareHandler<OkngEnv> {
+  const anyOrigin = origins.includes('*');
+  return async (c, next) => {
+    const origin = c.req.header('origin') ?? '';
+    if (anyOrigin) c.header('Access-Control-Allow-Origin', '*');
+    else {
+      c.header('Vary', 'Origin');
+      if (origins.includes(origin)) c.header('Access-Control-Allow-Origin', origin);
+    }
+    c.header('Access-Control-Expose-Headers', 'X-Request-Id, Retry-After');
+    if (c.req.method === 'OPTIONS' && c.req.header('access-control-request-method') !== undefined) {
+      return c.body(null, 204, {
+        'Access-Control-Allow-Methods': 'GET, HEAD, POST, DELETE, OPTIONS',
+        'Access-Control-Allow-Headers': 'Content-Type, X-Request-Id, X-Recipe-Id',
+        'Access-Control-Max-Age': '600',
+      });
+    }
+    await next();
+  };
 }

@@ -4,12 +4,13 @@ import { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
 import type { Context } from 'hono';
 import type { Logger } from 'pino';
+import { InspectionError } from '../errors.ts';
 import { bodyTooLarge } from './multipart.ts';
 
 /** What every request carries through its handler. */
 export interface RequestVariables {
   requestId: string;
-  /** `default` until the request has named its recipe. */
+  /** What header and query name, until the payload has named its own; `default` where nothing usable is named. */
   recipeId: string;
   /** Milliseconds by step, for the log. */
   steps: Record<string, number>;
@@ -24,11 +25,28 @@ export interface OkngEnv {
 
 export type RequestContext = Context<OkngEnv>;
 
+const maxRequestIdCharacters = 200;
+
 /**
- * The caller's `X-Request-Id` when it can be echoed in a header (1 to 200 printable ASCII characters), else a new UUID.
+ * The caller's `X-Request-Id`: its first 200 characters as they came, so that who looks for what was sent finds it, bytes
+ * beyond ASCII included (a header's bytes are read as Latin-1, here as in the clients, and go back as the same bytes).
+ * What no header may hold is left out. A new UUID where nothing is left.
  */
 export function requestIdOf(header: string | undefined): string {
-  return header !== undefined && /^[\x20-\x7e]{1,200}$/.test(header.trim()) ? header.trim() : randomUUID();
+  const id = (header ?? '')
+    .replace(/[^\t\x20-\x7e\x80-\xff]/g, '')
+    .trim()
+    .slice(0, maxRequestIdCharacters)
+    .trim();
+  return id === '' ? randomUUID() : id;
+}
+
+/**
+ * Aborts when the client is gone before its answer was sent: its connection was closed, or its half of it (Node then ends
+ * the other half too, so no answer can reach it). A connection that is kept for the next request does not count.
+ */
+export function goneSignal(c: RequestContext): AbortSignal {
+  return c.req.raw.signal;
 }
 
 /** The request's body as a stream, straight from the socket where there is one. */
@@ -41,17 +59,22 @@ export function bodyStream(c: RequestContext): Readable | null {
 /**
  * The whole body.
  *
- * @throws InspectionError `body_too_large`
+ * @throws InspectionError `body_too_large`, `invalid_json` when it is cut short
  */
 export async function readBody(c: RequestContext, maxBodyBytes: number): Promise<Uint8Array> {
   const source = bodyStream(c);
   if (source === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength;
-    if (size > maxBodyBytes) throw bodyTooLarge(maxBodyBytes);
-    chunks.push(chunk);
+  try {
+    for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
+      size += chunk.byteLength;
+      if (size > maxBodyBytes) throw bodyTooLarge(maxBodyBytes);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (cause instanceof InspectionError) throw cause;
+    throw new InspectionError('invalid_json', `The body was cut short after ${size} bytes; send it again.`, { cause });
   }
   return Buffer.concat(chunks);
 }

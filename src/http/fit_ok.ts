@@ -1,9 +1,10 @@
 import { InspectionError } from '../errors.ts';
-import type { AppParts, Route } from './app.ts';
-import { bodyStream } from './context.ts';
-import { readForm } from './multipart.ts';
+import { parseShapeText } from '../inspection/shape_text.ts';
+import { type AppParts, type Route, rounded } from './app.ts';
+import { goneSignal } from './context.ts';
+import { readFormRequest } from './request_body.ts';
 import { fitOkForm } from './schemas.ts';
-import { parseWith, requestedModel, textRecord } from './validation.ts';
+import { requestedModel } from './validation.ts';
 
 /** `POST /fit_ok`: good pictures become the memory of one role and ROI. */
 export function fitOkRoute({ service, config }: AppParts): Route {
@@ -12,8 +13,7 @@ export function fitOkRoute({ service, config }: AppParts): Route {
     path: '/fit_ok',
     heavy: true,
     handle: async (c) => {
-      const form = await readForm(c.req.header('content-type'), bodyStream(c), config);
-      const fields = parseWith(fitOkForm, textRecord(form.fields));
+      const { fields, files } = await readFormRequest(c, fitOkForm, config);
       const key = requestedModel(c, fields);
       if (fields.use_dataset) {
         throw new InspectionError(
@@ -21,13 +21,21 @@ export function fitOkRoute({ service, config }: AppParts): Route {
           'Insufficient OK samples: 0 are stored for this role and ROI; this version keeps no dataset yet, so post the pictures as images.',
         );
       }
-      const pictures = form.files.filter((file) => file.field === 'images' || file.field === 'images[]');
+      const pictures = files.filter((file) => file.field === 'images' || file.field === 'images[]');
       if (pictures.length === 0) {
         throw new InspectionError('no_images', 'The form has no pictures; send at least one file in the field images.');
       }
       const report = await service.fit(
-        { key, mmPerPx: fields.mm_per_px, keepAll: fields.memory_fit, pictures },
-        { onStep: (step, ms) => addStep(c.get('steps'), step, ms) },
+        {
+          key,
+          mmPerPx: fields.mm_per_px,
+          keepAll: fields.memory_fit,
+          pictures,
+          shape: parseShapeText(fields.shape ?? ''),
+          scoreMode: fields.score_mode,
+          positions: fields.positions,
+        },
+        { onStep: (step, ms) => addStep(c.get('steps'), step, ms), signal: goneSignal(c) },
       );
       return c.json({
         status: 'ok',
@@ -43,6 +51,10 @@ export function fitOkRoute({ service, config }: AppParts): Route {
         roi_id: key.roiId,
         model_key: key.modelKey,
         calibration: report.calibration,
+        score_mode: report.scoreMode,
+        position_weight: report.positionWeight,
+        suspect_images: report.suspects,
+        leave_one_out_scores: report.leftOut.map(({ score }) => score),
         request_id: c.get('requestId'),
         recipe_id: key.recipeId,
       });
@@ -50,7 +62,6 @@ export function fitOkRoute({ service, config }: AppParts): Route {
   };
 }
 
-/** Adds to a step's milliseconds, to two decimals. */
 function addStep(steps: Record<string, number>, step: string, ms: number): void {
-  steps[step] = Math.round(((steps[step] ?? 0) + ms) * 100) / 100;
+  steps[step] = rounded((steps[step] ?? 0) + ms);
 }

@@ -1,10 +1,9 @@
 import { InspectionError } from '../errors.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { type AppParts, type Route, rounded } from './app.ts';
-import { bodyStream } from './context.ts';
-import { readForm } from './multipart.ts';
+import { readFormRequest } from './request_body.ts';
 import { inferForm } from './schemas.ts';
-import { parseWith, requestedModel, textRecord } from './validation.ts';
+import { requestedModel } from './validation.ts';
 
 /** `POST /infer`: one picture becomes a score, a verdict, a heatmap and the defect regions. */
 export function inferRoute({ service, config }: AppParts): Route {
@@ -13,11 +12,10 @@ export function inferRoute({ service, config }: AppParts): Route {
     path: '/infer',
     heavy: true,
     handle: async (c) => {
-      const form = await readForm(c.req.header('content-type'), bodyStream(c), config);
-      const fields = parseWith(inferForm, textRecord(form.fields));
+      const { fields, files } = await readFormRequest(c, inferForm, config);
       const key = requestedModel(c, fields);
       const shape = parseShapeText(fields.shape ?? '');
-      const [picture, ...more] = form.files.filter((file) => file.field === 'image');
+      const [picture, ...more] = files.filter((file) => file.field === 'image');
       if (picture === undefined) {
         throw new InspectionError('missing_field', 'The field image is missing; send one picture as a file.');
       }
@@ -30,6 +28,8 @@ export function inferRoute({ service, config }: AppParts): Route {
         picture,
         shape,
         includeHeatmap: fields.include_heatmap,
+        explain: fields.explain,
+        scorePValue: fields.score_p_value,
       });
       for (const [step, ms] of Object.entries(inspection.steps)) c.get('steps')[step] = rounded(ms);
       const { heatmapPng } = inspection;
@@ -39,6 +39,9 @@ export function inferRoute({ service, config }: AppParts): Route {
         score: inspection.score,
         threshold: inspection.threshold,
         decision: inspection.decision,
+        verdict: inspection.verdict,
+        ...(fields.score_p_value && { score_p_value: inspection.scorePValue }),
+        ...(fields.explain && { explanations: inspection.explanations }),
         heatmap_png_base64:
           heatmapPng === null
             ? null

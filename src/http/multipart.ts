@@ -18,6 +18,8 @@ export interface Form {
 
 export interface FormLimits {
   readonly maxBodyBytes: number;
+  /** Text fields that somebody reads: a longer text in one of them is refused. Absent: every field. */
+  readonly textFields?: readonly string[];
 }
 
 /** Text parts are ids, numbers and shapes: a megabyte is far more than any of them needs. */
@@ -25,9 +27,13 @@ const maxFieldBytes = 1024 * 1024;
 const maxFields = 200;
 const maxFiles = 2000;
 
+/** Fields whose parts are pictures. Every other part is text, also where the client gave it a file name. */
+const pictureFields: ReadonlySet<string> = new Set(['image', 'images', 'images[]']);
+
 /**
  * Reads a multipart form as browsers, curl and .NET's HttpClient write it: quoted or bare boundary and part names, a
- * Content-Type on every text part, `filename*`. A part without a file name is text, whatever its type.
+ * Content-Type on every text part, `filename*`. What a part is depends on its field, not on its file name or type: a
+ * browser sends a `Blob` of JSON with `filename="blob"`. A part without a name is ignored.
  *
  * Memory: the whole body is held, at most `maxBodyBytes`.
  *
@@ -53,6 +59,7 @@ export async function readForm(
     const fields = new Map<string, string>();
     const files: UploadedFile[] = [];
     let received = 0;
+    let textsWithFileName = 0;
     let settled = false;
 
     const fail = (error: InspectionError) => {
@@ -69,33 +76,48 @@ export async function readForm(
       if (received > limits.maxBodyBytes) fail(bodyTooLarge(limits.maxBodyBytes));
     });
     source.on('error', (cause) => fail(cutShort(cause)));
-    parser.on('field', (field, value, info) => {
-      if (info.nameTruncated || info.valueTruncated) {
-        fail(
-          new InspectionError(
-            'invalid_multipart',
-            `The text field ${JSON.stringify(field.slice(0, 100))} is longer than ${maxFieldBytes} bytes.`,
-          ),
-        );
-        return;
-      }
-      fields.set(field, value);
-    });
-    parser.on('file', (field, stream, info) => {
-      const chunks: Uint8Array[] = [];
-      stream.on('data', (chunk: Uint8Array) => chunks.push(chunk));
-      stream.on('error', (cause) => fail(cutShort(cause)));
-      stream.on('end', () => {
-        const bytes = joinChunks(chunks);
-        // The parser takes application/octet-stream without a file name for a file; only pictures are meant so.
-        const isText = info.filename === undefined && !field.startsWith('image');
-        if (isText) fields.set(field, new TextDecoder().decode(bytes));
-        else files.push({ field, name: info.filename ?? '', bytes });
-      });
-    });
     const tooMany = (what: string, limit: number) => () =>
       fail(new InspectionError('too_many_parts', `The form has more than ${limit} ${what}.`));
-    parser.on('fieldsLimit', tooMany('text fields', maxFields));
+    const tooManyFields = tooMany('text fields', maxFields);
+    const tooLong = (field: string) =>
+      fail(
+        new InspectionError(
+          'invalid_multipart',
+          `The text field ${JSON.stringify(field.slice(0, 100))} is longer than ${maxFieldBytes} bytes.`,
+        ),
+      );
+    // The parser's types promise a name; it gives none where the part has none.
+    parser.on('field', (field: string | undefined, value, info) => {
+      if (field === undefined) return;
+      if (info.nameTruncated || info.valueTruncated) tooLong(field);
+      else fields.set(field, value);
+    });
+    parser.on('file', (field: string | undefined, stream, info) => {
+      stream.on('error', (cause) => fail(cutShort(cause)));
+      if (field === undefined) {
+        stream.resume();
+        return;
+      }
+      const isPicture = pictureFields.has(field);
+      const chunks: Uint8Array[] = [];
+      let size = 0;
+      stream.on('data', (chunk: Uint8Array) => {
+        size += chunk.byteLength;
+        if (isPicture || size <= maxFieldBytes) chunks.push(chunk);
+      });
+      if (isPicture) {
+        stream.on('end', () => files.push({ field, name: info.filename ?? '', bytes: joinChunks(chunks) }));
+        return;
+      }
+      textsWithFileName++;
+      if (textsWithFileName > maxFields) tooManyFields();
+      stream.on('end', () => {
+        if (size <= maxFieldBytes) fields.set(field, new TextDecoder().decode(joinChunks(chunks)));
+        // Somebody else's attachment of any size is an unknown field, and those are ignored.
+        else if (limits.textFields?.includes(field) !== false) tooLong(field);
+      });
+    });
+    parser.on('fieldsLimit', tooManyFields);
     parser.on('filesLimit', tooMany('files', maxFiles));
     parser.on('error', (cause) => fail(cutShort(cause)));
     parser.on('close', () => {

@@ -1,12 +1,21 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../errors.ts';
 import { statusOf } from './problem.ts';
-import { calibrateNgResponse, fitOkResponse, healthResponse, inferResponse, problemBody } from './responses.ts';
+import {
+  calibrateNgResponse,
+  fitOkResponse,
+  healthResponse,
+  inferResponse,
+  modelHealthResponse,
+  problemBody,
+} from './responses.ts';
 import { calibrateNgRequest, fitOkForm, inferForm } from './schemas.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
 const binary = { type: 'string', contentMediaType: 'application/octet-stream' } as const;
+
+const pictureFormats = 'PNG, JPEG, BMP, TIFF or WebP; gray, RGB or RGBA (alpha is dropped); 8 or 16 bit';
 
 /**
  * The OpenAPI 3.1 description of this service. Bodies come from the schemas that check them, so the document cannot
@@ -27,7 +36,14 @@ export function openApiDocument(version: string): Json {
         get: operation('Is the service up, on what device and with which extractor', healthResponse, ['invalid_value']),
       },
       '/livez': { get: operation('Is the process alive', probe, []) },
-      '/readyz': { get: operation('Is the extractor loaded and the store readable', readiness, ['not_ready']) },
+      '/readyz': {
+        get: operation('Is the extractor loaded and the store readable', readiness, [], {
+          503: {
+            description: 'Not ready; problems tells why.',
+            content: { 'application/json': { schema: outputSchema(readiness) } },
+          },
+        }),
+      },
       '/fit_ok': {
         post: {
           ...operation('Fit the memory of one role and ROI from good pictures', fitOkResponse, [
@@ -40,7 +56,18 @@ export function openApiDocument(version: string): Json {
             'fit_in_progress',
             'queue_full',
           ]),
-          requestBody: formBody(fitOkForm, { images: { type: 'array', items: binary, minItems: 1 } }, ['images']),
+          requestBody: formBody(
+            fitOkForm,
+            {
+              images: {
+                type: 'array',
+                items: binary,
+                minItems: 1,
+                description: `Good pictures of the part, one file each: ${pictureFormats}. Required unless use_dataset.`,
+              },
+            },
+            [],
+          ),
         },
       },
       '/calibrate_ng': {
@@ -68,7 +95,25 @@ export function openApiDocument(version: string): Json {
             'extractor_mismatch',
             'queue_full',
           ]),
-          requestBody: formBody(inferForm, { image: binary }, ['image']),
+          requestBody: formBody(
+            inferForm,
+            { image: { ...binary, description: `The picture to inspect, one file: ${pictureFormats}.` } },
+            ['image'],
+          ),
+        },
+      },
+      '/models/{role_id}/{roi_id}/health': {
+        get: {
+          ...operation(
+            'Is the model fitted and calibrated, and do its scores still look the same',
+            modelHealthResponse,
+            ['invalid_value', 'damaged_file'],
+          ),
+          parameters: [
+            ...commonHeaders,
+            ...['role_id', 'roi_id'].map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
+            ...['recipe_id', 'model_key'].map((name) => ({ name, in: 'query', schema: { type: 'string' } })),
+          ],
         },
       },
     },
@@ -83,17 +128,18 @@ const commonHeaders = [
     name: 'X-Request-Id',
     in: 'header',
     schema: { type: 'string' },
-    description: 'Echoed in the header and the body; a UUID is made when it is absent.',
+    description:
+      'Echoed in the header and the body, its first 200 characters as they came; a UUID is made when it is absent.',
   },
   {
     name: 'X-Recipe-Id',
     in: 'header',
     schema: { type: 'string' },
-    description: 'The recipe, where the body does not name one.',
+    description: 'The recipe, where neither body nor query names one.',
   },
 ] as const;
 
-function operation(summary: string, response: z.ZodType, codes: readonly ErrorCode[]): Json {
+function operation(summary: string, response: z.ZodType, codes: readonly ErrorCode[], otherResponses: Json = {}): Json {
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of codes) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);
   const problems = [...byStatus].map(([status, names]) => [
@@ -108,6 +154,7 @@ function operation(summary: string, response: z.ZodType, codes: readonly ErrorCo
     parameters: commonHeaders,
     responses: {
       200: { description: 'Done.', content: { 'application/json': { schema: outputSchema(response) } } },
+      ...otherResponses,
       ...Object.fromEntries(problems),
     },
   };

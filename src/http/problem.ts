@@ -1,5 +1,10 @@
 import type { ErrorCode } from '../errors.ts';
 
+/** What fails before there is a request that could fail. */
+export type ConnectionErrorCode = 'malformed_request' | 'request_timeout' | 'headers_too_large';
+
+export type ProblemCode = ErrorCode | ConnectionErrorCode;
+
 /** The HTTP status of every error code. A code that is missing here does not compile. */
 export const statusOf = {
   invalid_value: 400,
@@ -18,6 +23,7 @@ export const statusOf = {
   insufficient_ok_samples: 400,
   memory_not_fitted: 400,
   mm_per_px_conflict: 409,
+  not_a_number: 503,
   extractor_mismatch: 409,
   fit_in_progress: 409,
   not_found: 404,
@@ -26,7 +32,7 @@ export const statusOf = {
   not_ready: 503,
   shutting_down: 503,
   request_aborted: 503,
-  storage_full: 507,
+  storage_full: 503,
   storage_unavailable: 503,
   // A damaged model or an unusable card is for the plant to mend: the service is fine and other models are served.
   damaged_file: 503,
@@ -35,9 +41,14 @@ export const statusOf = {
   invalid_config: 500,
   shape_mismatch: 500,
   internal_error: 500,
-} as const satisfies Record<ErrorCode, number>;
+  malformed_request: 400,
+  request_timeout: 408,
+  headers_too_large: 431,
+} as const satisfies Record<ProblemCode, number>;
 
-export type ProblemStatus = (typeof statusOf)[ErrorCode];
+export type ProblemStatus = (typeof statusOf)[ProblemCode];
+
+export const problemMediaType = 'application/problem+json; charset=utf-8';
 
 /** The error body of the contract together with the members of RFC 9457. */
 export interface Problem {
@@ -47,13 +58,13 @@ export interface Problem {
   /** One English sentence; `detail` repeats it for the clients that read that member. */
   readonly error: string;
   readonly detail: string;
-  readonly code: ErrorCode;
+  readonly code: ProblemCode;
   readonly request_id: string;
   readonly recipe_id: string;
 }
 
 /** Builds the body. `title` is the code in words, `type` a name relative to this service's own documentation. */
-export function problem(code: ErrorCode, sentence: string, requestId: string, recipeId: string): Problem {
+export function problem(code: ProblemCode, sentence: string, requestId: string, recipeId: string): Problem {
   return {
     type: `/docs#${code}`,
     title: code.replaceAll('_', ' ').replace(/^./, (letter) => letter.toUpperCase()),
@@ -64,4 +75,12 @@ export function problem(code: ErrorCode, sentence: string, requestId: string, re
     request_id: requestId,
     recipe_id: recipeId,
   };
+}
+
+/**
+ * A fit error's sentence without the phrases that the GUI takes for success. No sentence of ours means them, but it may
+ * repeat a name that holds one (a picture `already exists.png`); there the blank becomes an underscore.
+ */
+export function withoutWordsOfSuccess(sentence: string): string {
+  return sentence.replace(/(?<=already) (?=trained|exists)|(?<=ya) (?=entrenad)|(?<=memoria) (?=existente)/gi, '_');
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { scoreModes } from '../patchcore/image_score.ts';
 
 /** What answers hold: written into `/openapi.json`, and every HTTP test checks real answers against them. */
 
@@ -31,6 +32,17 @@ export const fitOkResponse = z.object({
     description:
       'What became of a calibration made before: kept when the memory is the same as then, stale or damaged when it must be made anew.',
   }),
+  score_mode: z.enum(scoreModes),
+  position_weight: z.number().min(0).max(1).meta({
+    description:
+      'Share of the distance by place in a patch distance; 0 when places do not repeat in the pictures, or there are too few.',
+  }),
+  suspect_images: z.array(z.object({ name: z.string(), score: z.number() })).meta({
+    description: 'Pictures posted as good that look bad to the others, worst first: are they good?',
+  }),
+  leave_one_out_scores: z.array(z.number().nullable()).meta({
+    description: 'What each picture would score if it were not in the memory; null where that was not computed.',
+  }),
   ...envelope,
 });
 
@@ -52,6 +64,22 @@ export const calibrateNgResponse = z.object({
   memory_id: z.string().nullable().meta({ description: 'The memory this threshold belongs to.' }),
   image_score_percentile: z.number(),
   calibrated_at_utc: z.string(),
+  in_force: z.boolean().meta({
+    description: 'False: the memory that answers is borrowed from another model, and so is the threshold.',
+  }),
+  ok_scores_from: z.enum(['request', 'leave_one_out']),
+  guarantee: z
+    .object({
+      alpha: z.number().meta({ description: 'Largest overkill promised.' }),
+      delta: z.number().meta({ description: 'Chance, over calibrations, that the promise is broken.' }),
+      n: z.number().int(),
+      k: z.number().int().meta({ description: 'The threshold lies just above the k-th smallest OK score.' }),
+      escape_upper_bound: z.number().nullable().meta({
+        description: 'Upper bound, at confidence 1 - delta, of the share of bad parts like the posted ones that pass.',
+      }),
+    })
+    .nullable(),
+  review_threshold: z.number().nullable(),
   ...envelope,
 });
 
@@ -66,6 +94,32 @@ const region = z.object({
   contour: z.array(z.tuple([pixels, pixels])),
 });
 
+const place = z.object({ x: pixels, y: pixels, w: pixels, h: pixels });
+
+export const modelHealthResponse = z.object({
+  status: z.literal('ok'),
+  role_id: z.string(),
+  roi_id: z.string(),
+  model_key: z.string(),
+  memory_fitted: z.boolean(),
+  calibration: z
+    .enum(['none', 'valid', 'stale'])
+    .meta({ description: 'stale: made for another memory, not in force.' }),
+  drift: z.object({
+    state: z.enum(['not_watched', 'steady', 'drifted']).meta({
+      description:
+        'Whether parts judged OK still score like those of the calibration and are as bright as the pictures of the fit. Begins anew with every calibration and start of the service; at most one false alarm in 100,000 pictures.',
+    }),
+    by: z.enum(['score', 'brightness']).nullable().meta({ description: 'What has drifted.' }),
+    pictures: z.number().int(),
+    statistic: z.number().nullable(),
+    limit: z.number().nullable(),
+    since: z.number().int().nullable(),
+    direction: z.enum(['higher', 'lower']).nullable(),
+  }),
+  ...envelope,
+});
+
 export const inferResponse = z.object({
   role_id: z.string(),
   roi_id: z.string(),
@@ -75,6 +129,25 @@ export const inferResponse = z.object({
     .enum(['ok', 'ng'])
     .nullable()
     .meta({ description: 'ng when score ≥ threshold; null without a threshold.' }),
+  verdict: z.enum(['ok', 'review', 'ng']).nullable().meta({
+    description: 'As decision, but review between the two thresholds of a calibration that has two.',
+  }),
+  score_p_value: z
+    .number()
+    .nullable()
+    .optional()
+    .meta({ description: 'Only when asked for; null without calibration.' }),
+  explanations: z
+    .array(
+      z.object({
+        region: z.number().int().nullable().meta({ description: 'Index into regions; null: the whole picture.' }),
+        patch: place,
+        distance: z.number(),
+        nearest: z.object({ picture: z.string(), place, distance: z.number() }),
+      }),
+    )
+    .optional()
+    .meta({ description: 'Only when asked for.' }),
   heatmap_png_base64: z.string().nullable(),
   regions: z.array(region).meta({ description: 'Largest first, in pixels of the posted picture.' }),
   token_shape: z.tuple([z.number().int(), z.number().int()]),
@@ -85,7 +158,9 @@ export const inferResponse = z.object({
     coreset_rate: z.number().nullable(),
     coreset_rate_applied: z.number().nullable(),
     k: z.number().int(),
+    score_mode: z.enum(scoreModes),
     score_percentile: z.number(),
+    position_weight: z.number(),
     blur_sigma: z.number(),
     mm_per_px: z.number(),
   }),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type ScoreMode, scoreModes } from '../patchcore/image_score.ts';
 
 /**
  * What requests may hold. A form's texts and a JSON body's values meet the same rules; an issue carries the error code
@@ -8,16 +9,16 @@ import { z } from 'zod';
 /** Ids are case-sensitive, any Unicode; they reach a file name only encoded. */
 const maxIdCharacters = 200;
 
-const id = (what: string) =>
+const id = (what: string, { emptyIsAbsent = false } = {}) =>
   z
     .string(`${what} must be text.`)
-    .refine((text) => text.trim() !== '', `${what} must not be empty.`)
+    .refine((text) => text.trim() !== '' || (emptyIsAbsent && text === ''), `${what} must not be empty.`)
     .refine((text) => [...text].length <= maxIdCharacters, {
       error: (issue) =>
         `${what} has ${[...(issue.input as string)].length} characters; at most ${maxIdCharacters} are allowed.`,
     })
     .refine((text) => text.isWellFormed(), `${what} holds half a surrogate pair, which is no Unicode text.`)
-    .meta({ minLength: 1, maxLength: maxIdCharacters });
+    .meta({ ...(!emptyIsAbsent && { minLength: 1 }), maxLength: maxIdCharacters });
 
 export const roleId = id('role_id').meta({
   description: 'The role: the part or station the ROI belongs to.',
@@ -25,14 +26,14 @@ export const roleId = id('role_id').meta({
 });
 export const roiId = id('roi_id').meta({ description: 'The region of the part.', example: 'top' });
 
-/** Empty counts as absent: the GUI sends empty texts for what it does not use. */
-export const modelKey = z
-  .union([z.literal('').transform(() => undefined), id('model_key')])
-  .optional()
+/** Empty counts as absent: the GUI sends empty texts for what it does not use. So does null, which .NET writes. */
+export const modelKey = id('model_key', { emptyIsAbsent: true })
+  .transform((text) => (text === '' ? undefined : text))
+  .nullish()
   .meta({ description: 'Name of the fitted model inside the recipe; default: roi_id.' });
 
 /** Where a recipe may be named: payload, form or query; the header X-Recipe-Id is read beside it. */
-export const recipeField = z.string('recipe_id must be text.').optional().meta({
+export const recipeField = z.string('recipe_id must be text.').nullish().meta({
   description: 'Recipe; trimmed and lower-cased. Default: the header X-Recipe-Id, else "default".',
 });
 
@@ -70,22 +71,26 @@ const numberText = (what: string) =>
     })
     .transform(Number);
 
-const scaleRule = 'mm_per_px must be a finite number above 0';
+/** From electron microscopes to satellites; outside, areas in mm² leave the numbers. */
+const scaleLimits = { minimum: 1e-9, maximum: 1e6 } as const;
 
-const positiveScale = (value: number) => Number.isFinite(value) && value > 0;
+const scaleRule = `mm_per_px must be from ${scaleLimits.minimum} to ${scaleLimits.maximum}, finite and above 0`;
+
+const sensibleScale = (value: number) => value >= scaleLimits.minimum && value <= scaleLimits.maximum;
 
 /** Millimetres per pixel of the posted picture, in a form. */
 export const mmPerPxText = numberText('mm_per_px')
-  .refine(positiveScale, { error: (issue) => `${scaleRule}; it is ${String(issue.input)}.` })
+  .refine(sensibleScale, { error: (issue) => `${scaleRule}; it is ${String(issue.input)}.` })
   .meta({
-    description: 'Millimetres per pixel of the posted pictures, above 0. One value per recipe.',
+    description: `Millimetres per pixel of the posted pictures, from ${scaleLimits.minimum} to ${scaleLimits.maximum}. One value per recipe.`,
     example: '0.1',
   });
 
 /** The same in JSON. */
 export const mmPerPxNumber = z
   .number('mm_per_px must be a number.')
-  .refine(positiveScale, { error: (issue) => `${scaleRule}; it is ${String(issue.input)}.` });
+  .refine(sensibleScale, { error: (issue) => `${scaleRule}; it is ${String(issue.input)}.` })
+  .meta(scaleLimits);
 
 /** A form's boolean. */
 export const booleanText = (what: string, fallback: boolean) =>
@@ -104,58 +109,126 @@ export const booleanText = (what: string, fallback: boolean) =>
     })
     .transform((text) => (text === '' ? fallback : ['true', '1', 'yes', 'on'].includes(text)));
 
+/** No score is near it, and the sum of as many as may be sent stays a number. */
+const maxScoreSize = 1e100;
+
 const finiteScores = (what: string) =>
   z.array(
-    z
-      .number(`${what} must hold finite numbers only.`)
-      .refine(Number.isFinite, `${what} must hold finite numbers only.`),
+    z.number(`${what} must hold finite numbers only.`).refine((score) => Math.abs(score) <= maxScoreSize, {
+      error: (issue) =>
+        `${what} must hold finite numbers from -${maxScoreSize} to ${maxScoreSize} only; one is ${String(issue.input)}.`,
+    }),
     `${what} must be a list of numbers.`,
   );
+
+/** A number of JSON strictly between 0 and 1. */
+const shareNumber = (what: string) =>
+  z
+    .number(`${what} must be a number.`)
+    .refine((value) => value > 0 && value < 1, {
+      error: (issue) => `${what} must be above 0 and below 1; it is ${String(issue.input)}.`,
+    })
+    .nullish();
 
 /** Beyond this a calibration is a mistake, not a set of parts. */
 const maxScores = 1_000_000;
 
-export const calibrateNgRequest = z.object(
-  {
-    role_id: roleId,
-    roi_id: roiId,
-    ok_scores: finiteScores('ok_scores')
-      .min(1, 'ok_scores must hold at least one score.')
-      .max(maxScores, `ok_scores must hold at most ${maxScores} scores.`)
-      .meta({ description: 'Scores of good parts that are not in the memory.' }),
-    ng_scores: finiteScores('ng_scores')
-      .max(maxScores, `ng_scores must hold at most ${maxScores} scores.`)
-      .nullish()
-      .meta({
-        description: 'Scores of bad parts; null or absent when there are none.',
+export const calibrateNgRequest = z
+  .object(
+    {
+      role_id: roleId,
+      roi_id: roiId,
+      ok_scores: finiteScores('ok_scores')
+        .min(1, 'ok_scores must hold at least one score.')
+        .max(maxScores, `ok_scores must hold at most ${maxScores} scores.`)
+        .optional()
+        .meta({ description: 'Scores of good parts that are not in the memory. Required unless use_leave_one_out.' }),
+      use_leave_one_out: z.boolean('use_leave_one_out must be true or false.').nullish().meta({
+        description:
+          'True: take the scores that the good pictures of the fit would have if they were not in the memory, in place of ok_scores. Pictures that look bad are left out.',
       }),
-    mm_per_px: mmPerPxNumber.nullish().meta({ description: "Default: the recipe's value, else 0.2." }),
-    area_mm2_thr: z
-      .number('area_mm2_thr must be a number.')
-      .refine((value) => Number.isFinite(value) && value >= 0, {
-        error: (issue) => `area_mm2_thr must be a finite number of at least 0; it is ${String(issue.input)}.`,
-      })
-      .nullish()
-      .meta({ description: 'Smallest reported region in mm²; default 1.0.' }),
-    score_percentile: z
-      .number('score_percentile must be a number.')
-      .refine((value) => value >= 0 && value <= 100, {
-        error: (issue) => `score_percentile must be from 0 to 100; it is ${String(issue.input)}.`,
-      })
-      .nullish()
-      .meta({ description: 'Percentile of the OK scores, default 99.' }),
-    recipe_id: recipeField,
-    model_key: modelKey,
-  },
-  'The body must be a JSON object.',
-);
+      ng_scores: finiteScores('ng_scores')
+        .max(maxScores, `ng_scores must hold at most ${maxScores} scores.`)
+        .nullish()
+        .meta({
+          description: 'Scores of bad parts; null or absent when there are none.',
+        }),
+      mm_per_px: mmPerPxNumber.nullish().meta({ description: "Default: the recipe's value, else 0.2." }),
+      area_mm2_thr: z
+        .number('area_mm2_thr must be a number.')
+        .refine((value) => Number.isFinite(value) && value >= 0, {
+          error: (issue) => `area_mm2_thr must be a finite number of at least 0; it is ${String(issue.input)}.`,
+        })
+        .nullish()
+        .meta({ description: 'Smallest reported region in mm²; default 1.0.' }),
+      score_percentile: z
+        .number('score_percentile must be a number.')
+        .refine((value) => value >= 0 && value <= 100, {
+          error: (issue) => `score_percentile must be from 0 to 100; it is ${String(issue.input)}.`,
+        })
+        .nullish()
+        .meta({ description: 'Percentile of the OK scores, default 99.' }),
+      max_overkill: shareNumber('max_overkill').meta({
+        description:
+          'Largest share of good parts that may be judged NG. Given: the threshold is the lowest that promises it with the confidence, in place of the percentile rule.',
+        example: 0.05,
+      }),
+      confidence: shareNumber('confidence').meta({ description: 'Of the promise of max_overkill; default 0.95.' }),
+      review_threshold: z.number('review_threshold must be a number.').nullish().meta({
+        description: 'From this score up to the threshold the verdict is review. Not above the threshold.',
+      }),
+      recipe_id: recipeField,
+      model_key: modelKey,
+    },
+    'The body must be a JSON object.',
+  )
+  .superRefine((request, context) => {
+    if (request.ok_scores !== undefined || request.use_leave_one_out === true) return;
+    context.addIssue({
+      code: 'custom',
+      message: 'The field ok_scores is missing.',
+      params: { code: 'missing_field' },
+    });
+  });
+
+/** Which model a GET means. */
+export const modelQuery = z.object({ role_id: roleId, roi_id: roiId, recipe_id: recipeField, model_key: modelKey });
+
+const scoreModeText = z
+  .string()
+  .optional()
+  .transform((text) => (text ?? '').trim().toLowerCase())
+  .superRefine((text, context) => {
+    if (text === '' || (scoreModes as readonly string[]).includes(text)) return;
+    context.addIssue({
+      code: 'custom',
+      message: `score_mode must be one of ${scoreModes.join(', ')}; it is ${JSON.stringify(text.slice(0, 80))}.`,
+    });
+  })
+  .transform((text) => (text === '' ? undefined : (text as ScoreMode)));
 
 export const fitOkForm = z.object({
   role_id: roleId,
   roi_id: roiId,
   mm_per_px: mmPerPxText,
-  memory_fit: booleanText('memory_fit', false),
-  use_dataset: booleanText('use_dataset', false),
+  memory_fit: booleanText('memory_fit', false).meta({
+    description: 'True: keep every patch instead of a coreset. Default false.',
+  }),
+  score_mode: scoreModeText.meta({
+    description:
+      'How maps of this memory become scores: percentile (of the map, BDI_SCORE_PERCENTILE) or top_share (mean of its highest 1 %). Default: the service setting.',
+  }),
+  positions: booleanText('positions', true).meta({
+    description:
+      'False: never compare patches by their place, also when the pictures show that parts always lie the same way. Default true.',
+  }),
+  shape: z.string().optional().meta({
+    description:
+      'The ROI inside which leave-one-out scores are made, as in /infer; give it when inspections will. All patches of the pictures enter the memory.',
+  }),
+  use_dataset: booleanText('use_dataset', false).meta({
+    description: 'True: fit from the stored OK samples of this role and ROI instead of posted pictures. Default false.',
+  }),
   recipe_id: recipeField,
   model_key: modelKey,
 });
@@ -164,8 +237,21 @@ export const inferForm = z.object({
   role_id: roleId,
   roi_id: roiId,
   mm_per_px: mmPerPxText,
-  shape: z.string().optional(),
-  include_heatmap: booleanText('include_heatmap', true),
+  shape: z.string().optional().meta({
+    description:
+      'The ROI in pixels of the picture, as JSON text: kind rect (x, y, w, h), circle (cx, cy, r) or annulus (cx, cy, r, r_inner). Missing numbers, another kind, empty text or no shape mean the whole picture.',
+    example: '{"kind":"circle","cx":192,"cy":192,"r":150}',
+  }),
+  include_heatmap: booleanText('include_heatmap', true).meta({
+    description: 'False: no heatmap in the answer. Default true.',
+  }),
+  explain: booleanText('explain', false).meta({
+    description:
+      'True: say for the largest regions which good picture came nearest, where, and how far. Default false.',
+  }),
+  score_p_value: booleanText('score_p_value', false).meta({
+    description: 'True: say how unusual the score is among the OK scores of the calibration. Default false.',
+  }),
   recipe_id: recipeField,
   model_key: modelKey,
 });

@@ -1,9 +1,10 @@
-import type { Server } from 'node:http';
-import { serve } from '@hono/node-server';
+import { createServer } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { Service } from '../service.ts';
 import { createApp } from './app.ts';
+import { answerConnectionErrors, answerWithoutApp } from './connection_errors.ts';
 
 /** A listening service. */
 export interface RunningServer {
@@ -26,27 +27,49 @@ const keepAliveMs = 75_000;
 /** Between two looks for connections that have become idle while the server drains. */
 const sweepMs = 50;
 
+export interface ServerTimeouts {
+  /** For a whole request, body included: many large pictures over a slow line are minutes. */
+  readonly requestMs: number;
+  readonly headersMs: number;
+  /** Between two looks for requests that take longer. */
+  readonly lookMs: number;
+}
+
+/** The contract lets `/fit_ok` take longer than anything else; a client that sends nothing is cut in the end. */
+const defaultTimeouts: ServerTimeouts = { requestMs: 15 * 60_000, headersMs: 20_000, lookMs: 5_000 };
+
 /** Listens. @throws Node's error when the address is taken or not ours */
 export async function listen(
   config: Pick<Config, 'host' | 'port' | 'maxBodyBytes' | 'queueLimit' | 'corsOrigins'>,
   service: Service,
   log: Logger,
+  timeouts: ServerTimeouts = defaultTimeouts,
 ): Promise<RunningServer> {
   const app = createApp({ service, config, log });
-  const server = await new Promise<Server>((resolve, reject) => {
-    const listening = serve(
-      {
-        fetch: app.fetch,
-        hostname: config.host,
-        port: config.port,
-        // The adapter would cut a connection half a second after an early answer such as 413; Node reads the rest of the
-        // body and drops it, so that the client gets to read the answer.
-        autoCleanupIncoming: false,
-        serverOptions: { keepAliveTimeout: keepAliveMs, requestTimeout: 120_000, headersTimeout: 20_000 },
-      },
-      () => resolve(listening as Server),
-    );
-    listening.once('error', reject);
+  const server = createServer(
+    {
+      keepAliveTimeout: keepAliveMs,
+      requestTimeout: timeouts.requestMs,
+      headersTimeout: timeouts.headersMs,
+      connectionsCheckingInterval: timeouts.lookMs,
+    },
+    getRequestListener(app.fetch, {
+      hostname: config.host,
+      // The adapter would cut a connection half a second after an early answer such as 413; Node reads the rest of the
+      // body and drops it, so that the client gets to read the answer.
+      autoCleanupIncoming: false,
+      errorHandler: (error) => answerWithoutApp(error, log),
+    }),
+  );
+  answerConnectionErrors(server, log);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(config.port, config.host, () => {
+      server.off('error', reject);
+      // A connection that could not be accepted, for lack of file handles say, is no reason to end.
+      server.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
+      resolve();
+    });
   });
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.port;

@@ -35,6 +35,16 @@ export function resolveRecipe(...candidates: readonly (string | null | undefined
   return named == null ? 'default' : parseWith(recipeId, named);
 }
 
+/**
+ * Keeps the recipe that the first naming candidate names for the bodies of answers, errors included. One that cannot be a
+ * recipe leaves what was kept before: refusing it is left to {@link resolveRecipe}, which the endpoint calls.
+ */
+export function noteRecipe(c: RequestContext, ...candidates: readonly unknown[]): void {
+  const named = candidates.find((candidate) => typeof candidate === 'string' && candidate.trim() !== '');
+  const recipe = recipeId.safeParse(named);
+  if (recipe.success) c.set('recipeId', recipe.data);
+}
+
 /** The model that a request's fields mean; the recipe they name goes into the answer's body as well. */
 export function requestedModel(
   c: RequestContext,

@@ -204,11 +204,11 @@ async function embedAll(
     next = prepare(embedded.length + 1);
     hooks.onStep?.('decode', prepared.decodeMs);
     hooks.onStep?.('prepare', prepared.prepareMs);
-    const { size, frame } = prepared;
+    const { size, frame, brightness } = prepared;
     const { embeddings, extractMs } = await parts.vision.embed(prepared);
     hooks.onStep?.('extract', extractMs);
     const { name } = pictures[embedded.length] as NamedBytes;
-    embedded.push({ name, size, frame, embeddings });
+    embedded.push({ name, size, frame, brightness, embeddings });
     hooks.onProgress?.('pictures', embedded.length, pictures.length);
   }
   return embedded;
@@ -236,7 +236,10 @@ async function nextGeneration({ memories }: FitParts, place: ModelPlace): Promis
   }
 }
 
-/** Makes the fit the one that answers; the scale is looked at again, because another fit may have set it meanwhile. */
+/**
+ * Makes the fit the one that answers; the scale is looked at again, because another fit may have set it meanwhile.
+ * All reading and writing comes before the first file is replaced, so that a fit that is answered as failed changed nothing.
+ */
 async function commit(
   parts: FitParts,
   { key, mmPerPx }: FitRequest,
@@ -247,9 +250,18 @@ async function commit(
   return await parts.turns.take(`recipe ${key.recipeId}`, async () => {
     await requireScale(models, key.recipeId, mmPerPx);
     const staged = await models.stageEncodedMemory(key, fitted.encoded);
-    await parts.turns.take(staged.place.npzPath, () => staged.commit());
-    await models.setRecipeMmPerPx(key.recipeId, mmPerPx);
-    return await calibrationAfterFit(parts, staged.place, { memoryId: staged.memoryId, generation });
+    try {
+      return await parts.turns.take(staged.place.npzPath, async () => {
+        const calibration = await calibrationAfterFit(parts, staged.place, { memoryId: staged.memoryId, generation });
+        await models.setRecipeMmPerPx(key.recipeId, mmPerPx, {
+          done: 'The memory was replaced and answers from now on',
+          commit: () => staged.commit(),
+        });
+        return calibration;
+      });
+    } finally {
+      await staged.discard();
+    }
   });
 }
 

@@ -5,10 +5,14 @@ import type { PatchGrid } from '../patchcore/grid.ts';
 import type { ScoreMode } from '../patchcore/image_score.ts';
 import type { Region } from '../patchcore/regions.ts';
 import type { ShapeSpec } from '../patchcore/roi_mask.ts';
+import { scorePValue } from '../patchcore/threshold_promise.ts';
+import type { CalibrationFile } from '../store/calibration_file.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey } from '../store/places.ts';
 import type { PreparedPicture, Vision } from '../workers/vision.ts';
 import { calibrationState } from './calibration_state.ts';
+import type { DriftWatch } from './drift_watch.ts';
+import { type Explanation, explain } from './explain.ts';
 import type { NamedBytes } from './fit_model.ts';
 import type { KnownMemories, KnownMemory } from './known_memories.ts';
 import { requireScale } from './recipe_scale.ts';
@@ -23,6 +27,9 @@ export interface InspectRequest {
   readonly includeHeatmap: boolean;
   /** Give the anomaly map itself. */
   readonly keepMap?: boolean;
+  /** Say which good picture came nearest to the largest regions. */
+  readonly explain?: boolean;
+  readonly scorePValue?: boolean;
 }
 
 /** What the answer says of how it was made, in the contract's words. */
@@ -47,10 +54,19 @@ export interface Inspection {
   /** Null: not calibrated, or the calibration belongs to another memory. */
   readonly threshold: number | null;
   readonly decision: 'ok' | 'ng' | null;
+  /** As `decision`, but `review` between the calibration's review threshold and its threshold. */
+  readonly verdict: 'ok' | 'review' | 'ng' | null;
+  /**
+   * How unusual the score is among the OK scores of the calibration: (1 + those at least as high) / (1 + all). Null unless
+   * asked for, or without calibration.
+   */
+  readonly scorePValue: number | null;
   readonly regions: readonly Region[];
   readonly heatmapPng: Uint8Array | null;
   /** Null unless asked for. */
   readonly map: GrayMap | null;
+  /** Empty unless asked for, or when the memory does not know where its rows come from. */
+  readonly explanations: readonly Explanation[];
   readonly grid: PatchGrid;
   readonly params: InspectionParams;
   /** Milliseconds by step: decode, prepare, extract, search, map, regions, encode. */
@@ -64,6 +80,7 @@ export interface InspectParts {
   readonly extractor: ExtractorInfo;
   readonly scoreRule: ScoreRule;
   readonly areaMm2Thr: number;
+  readonly driftWatch: DriftWatch;
 }
 
 /**
@@ -78,11 +95,13 @@ export async function inspectImage(parts: InspectParts, request: InspectRequest)
   await requireScale(models, request.key.recipeId, request.mmPerPx);
   await requireMemory(parts, request.key);
   const picture = await vision.prepare(request.picture.bytes, request.picture.name);
-  const { memory, calibration, measured } = await measureWithOneModel(parts, request.key, picture);
+  const { place, memory, calibration, measured } = await measureWithOneModel(parts, request, picture);
 
   const threshold = calibration?.threshold ?? null;
+  const wantsReasons = request.explain === true && measured.matches !== null;
   const drawing = await vision.draw({
-    distances: measured.distances,
+    // Drawing takes them away.
+    distances: wantsReasons ? measured.distances.slice() : measured.distances,
     grid: measured.grid,
     frame: picture.frame,
     size: picture.size,
@@ -96,14 +115,41 @@ export async function inspectImage(parts: InspectParts, request: InspectRequest)
     heatmap: request.includeHeatmap,
     map: request.keepMap === true,
   });
+  // NaN compares as smaller than every threshold: the part would pass.
+  if (!Number.isFinite(drawing.score)) {
+    throw new InspectionError(
+      'not_a_number',
+      `The score of this picture is ${drawing.score}, which judges nothing; fit this role and ROI again.`,
+    );
+  }
+  if (calibration !== null) {
+    const { brightness } = picture;
+    parts.driftWatch.observe(place.npzPath, { calibration, memory }, { score: drawing.score, brightness });
+  }
   const { height, width } = parts.extractor.preprocessing;
   return {
     score: drawing.score,
     threshold,
     decision: threshold === null ? null : drawing.score >= threshold ? 'ng' : 'ok',
+    verdict: verdictOf(drawing.score, calibration),
+    scorePValue:
+      request.scorePValue === true && calibration?.ok_scores !== undefined && calibration.ok_scores.length > 0
+        ? scorePValue(drawing.score, calibration.ok_scores)
+        : null,
     regions: drawing.regions,
     heatmapPng: drawing.heatmapPng,
     map: drawing.map,
+    explanations: wantsReasons
+      ? explain({
+          regions: drawing.regions,
+          distances: measured.distances,
+          matches: measured.matches,
+          pictures: memory.pictures,
+          grid: measured.grid,
+          frame: picture.frame,
+          size: picture.size,
+        })
+      : [],
     grid: measured.grid,
     params: {
       extractor: parts.extractor.name,
@@ -130,17 +176,27 @@ export async function inspectImage(parts: InspectParts, request: InspectRequest)
   };
 }
 
+function verdictOf(score: number, calibration: CalibrationFile | null): Inspection['verdict'] {
+  if (calibration === null) return null;
+  if (score >= calibration.threshold) return 'ng';
+  return calibration.review_threshold != null && score >= calibration.review_threshold ? 'review' : 'ok';
+}
+
 /** How often a memory may be replaced under one request before it gives up; twice is already hard to bring about. */
 const maxReplacements = 5;
 
-async function measureWithOneModel(parts: InspectParts, key: ModelKey, picture: PreparedPicture) {
+async function measureWithOneModel(
+  parts: InspectParts,
+  { key, explain: wanted }: InspectRequest,
+  picture: PreparedPicture,
+) {
   for (let attempt = 0; attempt < maxReplacements; attempt++) {
     const { place, address, memory } = await requireMemory(parts, key);
     const stored = await parts.models.readCalibration(place);
     const state = calibrationState(stored, memory, parts.scoreRule);
-    const measured = await parts.vision.measure(picture, address);
+    const measured = await parts.vision.measure(picture, address, wanted);
     if (measured.memoryId === memory.memoryId) {
-      return { memory, calibration: state === 'valid' ? stored : null, measured };
+      return { place, memory, calibration: state === 'valid' ? (stored ?? null) : null, measured };
     }
   }
   throw new InspectionError(

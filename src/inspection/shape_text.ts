@@ -1,15 +1,14 @@
 import { InspectionError } from '../errors.ts';
-import type { ShapeNumber, ShapeSpec } from '../patchcore/roi_mask.ts';
-
-const shapeNumbers: readonly ShapeNumber[] = ['x', 'y', 'w', 'h', 'cx', 'cy', 'r', 'r_inner'];
+import { numbersOfKind, type ShapeNumber, type ShapeSpec, shapeKind } from '../patchcore/roi_mask.ts';
 
 export const wholePicture: ShapeSpec = { kind: '', numbers: {} };
 
 /**
  * Reads the `shape` of a request: JSON text such as `{"kind":"circle","cx":10,"cy":10,"r":5}`. Empty text is the whole
- * picture; so is an unknown kind. `null` counts as a missing number.
+ * picture; so is an unknown kind, whatever else the object holds. Only the numbers that the kind has are read; `null`
+ * counts as a missing one.
  *
- * @throws InspectionError `invalid_shape` when the text is no JSON object or a number in it is none
+ * @throws InspectionError `invalid_shape` when the text is no JSON object, or a number of the kind is none
  */
 export function parseShapeText(text: string): ShapeSpec {
   if (text.trim() === '') return wholePicture;
@@ -26,23 +25,27 @@ export function parseShapeText(text: string): ShapeSpec {
     );
   }
   const members = value as Readonly<Record<string, unknown>>;
-  const kind = members.kind ?? '';
-  if (typeof kind !== 'string') {
-    throw new InspectionError('invalid_shape', `shape.kind must be text; it is ${quoted(JSON.stringify(kind))}.`);
-  }
+  const kind = typeof members.kind === 'string' ? shapeKind(members.kind) : null;
+  if (kind === null) return wholePicture;
   const numbers: Partial<Record<ShapeNumber, number>> = {};
-  for (const name of shapeNumbers) {
+  for (const name of numbersOfKind[kind]) {
     const number = members[name];
     if (number === undefined || number === null) continue;
     if (typeof number !== 'number' || !Number.isFinite(number)) {
-      throw new InspectionError(
-        'invalid_shape',
-        `shape.${name} must be a finite number; it is ${quoted(JSON.stringify(number))}.`,
-      );
+      throw new InspectionError('invalid_shape', `shape.${name} must be a finite number; it is ${inWords(number)}.`);
     }
     numbers[name] = number;
   }
-  return { kind: kind.trim().toLowerCase(), numbers };
+  return { kind, numbers };
+}
+
+/** Lists and objects are only named: a caller can nest them so deep that writing them out overflows the stack. */
+function inWords(value: unknown): string {
+  if (typeof value === 'string') return quoted(value);
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'an object';
+  if (typeof value === 'number') return 'beyond all numbers';
+  return String(value);
 }
 
 function quoted(text: string): string {

@@ -1,5 +1,6 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { InspectionError } from '../errors.ts';
+import { keepRuntimeSilent } from './telemetry.ts';
 
 /** A float32 tensor with its shape. */
 export interface FloatTensor {
@@ -37,6 +38,7 @@ export interface SessionOptions {
  * @throws InspectionError `invalid_model_card` when the engine cannot read the graph
  */
 export async function openSession(model: Uint8Array | string, options: SessionOptions): Promise<OnnxSession> {
+  keepRuntimeSilent();
   const ort = await import('onnxruntime-node');
   const settings: InferenceSession.SessionOptions = {
     executionProviders: ['cpu'],

@@ -43,10 +43,14 @@ export function chooseThreshold({ okScores, ngScores, percentile: p }: Calibrati
   }
   const pOk = percentile(Float64Array.from(okScores), p);
   const okMean = mean(okScores);
-  if (ng.length === 0) return { threshold: pOk, pOk, pNg: null, okMean, ngMean: 0 };
+  const ngMean = ng.length === 0 ? 0 : mean(ng);
+  if (!Number.isFinite(okMean) || !Number.isFinite(ngMean)) {
+    throw new InspectionError('invalid_value', 'The scores of a calibration are too large to be added up.');
+  }
+  if (ng.length === 0) return { threshold: pOk, pOk, pNg: null, okMean, ngMean };
   const pNg = percentile(Float64Array.from(ng), ngPercentile);
   const threshold = pNg > pOk ? (pOk + pNg) / 2 : overlapMargin * pOk;
-  return { threshold, pOk, pNg, okMean, ngMean: mean(ng) };
+  return { threshold, pOk, pNg, okMean, ngMean };
 }
 
 function mean(values: readonly number[]): number {

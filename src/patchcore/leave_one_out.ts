@@ -129,6 +129,12 @@ export function suspectPictures(scores: readonly number[]): readonly number[] {
     .map(({ index }) => index);
 }
 
+/** The other scores, in their order. @see suspectPictures */
+export function withoutSuspects(scores: readonly number[]): readonly number[] {
+  const suspects = new Set(suspectPictures(scores));
+  return scores.filter((_, index) => !suspects.has(index));
+}
+
 function medianOf(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

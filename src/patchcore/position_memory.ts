@@ -43,19 +43,17 @@ const leastWeight = 0.05;
  * How far to trust positions: 1 when patches find as good a match near their own place as anywhere, falling as they do
  * not; fewer than five pictures know no positions.
  *
- *   a = clamp((n − 4) / 28, 0, 1) / (1 + ((r − 1) / 0.2)²), r = max(1, median near / median anywhere)
+ *   a = clamp((n − 4) / 28, 0, 1) / (1 + ((r − 1) / 0.15)²), r = max(1, median near / median anywhere)
  *
- * Source: found on seven inspection sets with 40 good pictures each; README has the table.
+ * The form was found on seven inspection sets with 40 good pictures each; 0.15 on two of them, for the thinned memory here.
  *
  * @param pictures number of good pictures
- * @param near distances of sample patches to the nearest patch near their place in other pictures
- * @param anywhere the same without regard to place; same length
  * @returns 0 or 0.05 to 1
  */
-export function positionWeight(pictures: number, near: Float32Array, anywhere: Float32Array): number {
+export function positionWeight(pictures: number, { near, anywhere }: SampleMatches): number {
   const ratio = Math.max(1, median(near) / Math.max(median(anywhere), 1e-6));
   const enough = Math.min(1, Math.max(0, (pictures - 4) / 28));
-  const weight = enough / (1 + ((ratio - 1) / 0.2) ** 2);
+  const weight = enough / (1 + ((ratio - 1) / 0.15) ** 2);
   return weight < leastWeight ? 0 : weight;
 }
 
@@ -77,21 +75,36 @@ export function samplePatches(rows: number, count: number): Int32Array {
   return Int32Array.from({ length: Math.min(rows, count) }, (_, i) => randomWord(0, i) % rows);
 }
 
+/** How far sample patches are from their nearest patch in other pictures; Infinity without one. */
+export interface SampleMatches {
+  /** Near their own place: at most {@link positionRadius} cells away. */
+  readonly near: Float32Array;
+  readonly anywhere: Float32Array;
+}
+
 /**
- * Distances of sample patches to the nearest patch of any other picture, all patches counted: a coreset would make far
- * matches of near ones.
+ * Where sample patches find their match among all patches of the other pictures: a coreset or a thinned memory would make
+ * far matches of near ones.
  *
  * Cost: 2 · sample · rows · cols operations.
+ *
+ * @param sample rows of `unit`
  */
-export async function nearestInOtherPictures(
+export async function matchSamples(
   unit: UnitRowMatrix,
   sources: PatchSources,
+  grid: PatchGrid,
   sample: Int32Array,
   products: DotProducts,
-): Promise<Float32Array> {
+): Promise<SampleMatches> {
   const queries = selectRows(unit, sample);
-  const most = new Float32Array(sample.length).fill(Number.NEGATIVE_INFINITY);
-  const found = new Int32Array(sample.length).fill(-1);
+  const found = { near: new Int32Array(sample.length).fill(-1), anywhere: new Int32Array(sample.length).fill(-1) };
+  const most = {
+    near: new Float32Array(sample.length).fill(Number.NEGATIVE_INFINITY),
+    anywhere: new Float32Array(sample.length).fill(Number.NEGATIVE_INFINITY),
+  };
+  const rowOf = Int32Array.from(sources.cell, (cell) => Math.floor(cell / grid.cols));
+  const colOf = Int32Array.from(sources.cell, (cell) => cell % grid.cols);
   const step = 8192;
   for (let start = 0; start < unit.rows; start += step) {
     const count = Math.min(step, unit.rows - start);
@@ -99,18 +112,31 @@ export async function nearestInOtherPictures(
     const dots = await products(queries, part);
     for (const [i, row] of sample.entries()) {
       const own = sources.picture[row] as number;
+      const [y, x] = [rowOf[row] as number, colOf[row] as number];
       for (let j = 0; j < count; j++) {
         const dot = dots[i * count + j] as number;
-        if (dot > (most[i] as number) && (sources.picture[start + j] as number) !== own) {
-          most[i] = dot;
-          found[i] = start + j;
+        if (dot <= (most.near[i] as number)) continue;
+        const other = start + j;
+        if ((sources.picture[other] as number) === own) continue;
+        if (dot > (most.anywhere[i] as number)) {
+          most.anywhere[i] = dot;
+          found.anywhere[i] = other;
+        }
+        const isNear =
+          Math.abs((rowOf[other] as number) - y) <= positionRadius &&
+          Math.abs((colOf[other] as number) - x) <= positionRadius;
+        if (isNear) {
+          most.near[i] = dot;
+          found.near[i] = other;
         }
       }
     }
   }
-  return Float32Array.from(found, (row, i) =>
-    row < 0 ? Number.POSITIVE_INFINITY : Math.sqrt(squaredDistance(queries, i, unit, row)),
-  );
+  const distances = (rows: Int32Array) =>
+    Float32Array.from(rows, (row, i) =>
+      row < 0 ? Number.POSITIVE_INFINITY : Math.sqrt(squaredDistance(queries, i, unit, row)),
+    );
+  return { near: distances(found.near), anywhere: distances(found.anywhere) };
 }
 
 /** Collects, thins and sorts the rows of the chosen pictures. @param weight see {@link positionWeight} */
@@ -209,6 +235,17 @@ export async function nearestByPosition(
     row < 0 ? Number.POSITIVE_INFINITY : Math.sqrt(squaredDistance(queries, query, rows, row)),
   );
   return { distances, rows: found };
+}
+
+/** The cell a row of the memory is at. */
+export function cellOfRow({ starts }: PositionMemory, row: number): number {
+  let [low, high] = [0, starts.length - 1];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if ((starts[middle] as number) <= row) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 /**

@@ -3,23 +3,39 @@ import type { ImageSize } from './grid.ts';
 
 /** A ROI as a caller wrote it: what is missing means the whole picture. */
 export interface ShapeSpec {
-  /** Any case; `rect`, `circle`, `annulus`; anything else is the whole picture. */
+  /** `rect`, `circle`, `annulus` in any case; anything else is the whole picture. */
   readonly kind: string;
+  /** Those of another kind are not looked at. */
   readonly numbers: Readonly<Partial<Record<ShapeNumber, number>>>;
 }
 
 export type ShapeNumber = 'x' | 'y' | 'w' | 'h' | 'cx' | 'cy' | 'r' | 'r_inner';
 
+/** The numbers that each kind of shape has. */
+export const numbersOfKind = {
+  rect: ['x', 'y', 'w', 'h'],
+  circle: ['cx', 'cy', 'r'],
+  annulus: ['cx', 'cy', 'r', 'r_inner'],
+} as const satisfies Readonly<Record<string, readonly ShapeNumber[]>>;
+
+export type ShapeKind = keyof typeof numbersOfKind;
+
+/** The kind a caller means, written in any case and with blanks around it; null: none of ours. */
+export function shapeKind(text: string): ShapeKind | null {
+  const kind = text.trim().toLowerCase();
+  return Object.hasOwn(numbersOfKind, kind) ? (kind as ShapeKind) : null;
+}
+
 /** A ROI in pixels of the picture. */
 export type RoiShape =
   | { readonly kind: 'whole' }
   | { readonly kind: 'rect'; readonly x: number; readonly y: number; readonly w: number; readonly h: number }
+  | { readonly kind: 'circle'; readonly cx: number; readonly cy: number; readonly r: number }
   | {
       readonly kind: 'annulus';
       readonly cx: number;
       readonly cy: number;
       readonly r: number;
-      /** 0: a circle. */
       readonly rInner: number;
     };
 
@@ -35,31 +51,35 @@ export interface RoiMask extends ImageSize {
  * Fills in what a caller left out: a rectangle defaults to the picture, a circle to the largest one around its centre, an
  * annulus to no hole.
  *
- * @throws InspectionError `invalid_shape` for a number that is not finite, or a size or radius below 0
+ * @throws InspectionError `invalid_shape` for a number of the kind that is not finite, or a size or radius below 0
  */
-export function resolveShape({ kind, numbers }: ShapeSpec, size: ImageSize): RoiShape {
-  for (const [name, value] of Object.entries(numbers)) {
+export function resolveShape(spec: ShapeSpec, size: ImageSize): RoiShape {
+  const kind = shapeKind(spec.kind);
+  if (kind === null) return { kind: 'whole' };
+  const numbers = numbersOf(kind, spec.numbers);
+  if (kind === 'rect') {
+    const { x = 0, y = 0, w = size.width - x, h = size.height - y } = numbers;
+    return { kind, x, y, w, h };
+  }
+  const { cx = (size.width - 1) / 2, cy = (size.height - 1) / 2, r = Math.min(size.width, size.height) / 2 } = numbers;
+  return kind === 'circle' ? { kind, cx, cy, r } : { kind, cx, cy, r, rInner: numbers.r_inner ?? 0 };
+}
+
+function numbersOf(kind: ShapeKind, given: ShapeSpec['numbers']): ShapeSpec['numbers'] {
+  const numbers: Partial<Record<ShapeNumber, number>> = {};
+  for (const name of numbersOfKind[kind]) {
+    const value = given[name];
+    if (value === undefined) continue;
     if (!Number.isFinite(value))
       throw new InspectionError('invalid_shape', `shape.${name} is ${value}; it must be finite.`);
-  }
-  for (const name of ['w', 'h', 'r', 'r_inner'] as const) {
-    const value = numbers[name];
-    if (value !== undefined && value < 0)
+    if (value < 0 && sizes.has(name))
       throw new InspectionError('invalid_shape', `shape.${name} is ${value}; it must be at least 0.`);
+    numbers[name] = value;
   }
-  const { x = 0, y = 0, w = size.width - x, h = size.height - y } = numbers;
-  const { cx = (size.width - 1) / 2, cy = (size.height - 1) / 2, r = Math.min(size.width, size.height) / 2 } = numbers;
-  switch (kind.toLowerCase()) {
-    case 'rect':
-      return { kind: 'rect', x, y, w, h };
-    case 'circle':
-      return { kind: 'annulus', cx, cy, r, rInner: 0 };
-    case 'annulus':
-      return { kind: 'annulus', cx, cy, r, rInner: numbers.r_inner ?? 0 };
-    default:
-      return { kind: 'whole' };
-  }
+  return numbers;
 }
+
+const sizes: ReadonlySet<ShapeNumber> = new Set(['w', 'h', 'r', 'r_inner']);
 
 /**
  * Draws a ROI. A rectangle holds the pixels whose middle lies in it (whole numbers: columns x to x + w - 1). A circle
@@ -76,14 +96,19 @@ export function roiMask(shape: RoiShape, size: ImageSize): RoiMask {
       ? data.fill(1).length
       : shape.kind === 'rect'
         ? fillRect(data, size, shape)
-        : fillAnnulus(data, size, shape);
+        : fillAnnulus(data, size, shape.kind === 'circle' ? { ...shape, kind: 'annulus', rInner: 0 } : shape);
   if (covered === 0) {
     throw new InspectionError(
       'empty_mask',
-      `The shape ${JSON.stringify(shape)} covers no pixel of the ${size.width} × ${size.height} picture; check its position and size.`,
+      `The shape ${asPosted(shape)} covers no pixel of the ${size.width} × ${size.height} picture; check its position and size.`,
     );
   }
   return { ...size, data, covered };
+}
+
+/** A shape in the words of the callers' JSON. */
+function asPosted(shape: RoiShape): string {
+  return JSON.stringify(shape).replace('"rInner"', '"r_inner"');
 }
 
 function fillRect(data: Uint8Array, { height, width }: ImageSize, { x, y, w, h }: RoiShape & { kind: 'rect' }): number {

@@ -7,6 +7,8 @@ import { randomWord } from './random.ts';
  */
 export interface DriftState {
   readonly seed: number;
+  /** Evidence that is an alarm. */
+  readonly limit: number;
   readonly referenceSize: number;
   /** Pictures observed. */
   readonly pictures: number;
@@ -59,7 +61,7 @@ export const picturesPerFalseAlarm = 100_000;
  */
 const headStart = 1_000;
 
-/** The statistic's limit. The head start is added, so that it takes nothing from {@link picturesPerFalseAlarm}. */
+/** The statistic's limit for one comparison. The head start is added, so that it takes nothing from {@link picturesPerFalseAlarm}. */
 export const driftLimit = picturesPerFalseAlarm + headStart;
 
 /** More scores only count in the gaps between these. 500 gaps tell shifts apart that are far smaller than the bets look for. */
@@ -119,6 +121,7 @@ const shuffleStream = 1;
  * @param referenceOkScores image scores of good parts in no memory; at least one, finite, any order, the order is without
  * effect
  * @param seed whole; orders equal scores at random, and nothing else below {@link keptScores} reference scores
+ * @param comparisons how many run side by side and share the promise; each then needs as many times the evidence
  * @throws InspectionError `invalid_value` without a score, when one is not finite, or for a seed that is not whole
  *
  * Source: Vovk, Nouretdinov & Gammerman 2003, "Testing exchangeability on-line" (betting against ranks; we bet on the gap
@@ -127,7 +130,7 @@ const shuffleStream = 1;
  * 2024, "E-detectors", arXiv:2203.03532 (their mean run length, mixtures); Moustakides, Polunchenko & Tartakovsky 2011 (head
  * start r, run length at least limit - r). The bets are Lehmann's 1953 alternatives, F^b and 1 - (1 - F)^b.
  */
-export function startDrift(referenceOkScores: readonly number[], seed: number): DriftState {
+export function startDrift(referenceOkScores: readonly number[], seed: number, comparisons = 1): DriftState {
   if (referenceOkScores.length === 0) {
     throw new InspectionError('invalid_value', 'A drift comparison needs at least one reference score.');
   }
@@ -141,7 +144,8 @@ export function startDrift(referenceOkScores: readonly number[], seed: number): 
     gaps = withScore(gaps, gapOf(gaps, score, tie), score, tie);
   });
   const evidence = bets.map(() => ({ stakes: headStart, best: 1, bestSince: 0 }));
-  return { seed, referenceSize: referenceOkScores.length, pictures: 0, ...gaps, evidence, alarm: null };
+  const limit = comparisons * picturesPerFalseAlarm + headStart;
+  return { seed, limit, referenceSize: referenceOkScores.length, pictures: 0, ...gaps, evidence, alarm: null };
 }
 
 /**
@@ -161,16 +165,16 @@ export function observe(state: DriftState, score: number): DriftState {
     best: Math.max(best, 1) * (factors[bet] as number),
     bestSince: best > 1 ? bestSince : state.pictures,
   }));
-  const alarm = meanStakes(evidence) >= driftLimit ? alarmOf(evidence) : null;
+  const alarm = meanStakes(evidence) >= state.limit ? alarmOf(evidence) : null;
   return { ...state, pictures: state.pictures + 1, ...withScore(state, gap, score, tie), evidence, alarm };
 }
 
 /** What the scores observed so far say. */
-export function driftOf({ pictures, evidence, alarm }: DriftState): ScoreDrift {
+export function driftOf({ pictures, evidence, limit, alarm }: DriftState): ScoreDrift {
   return {
     drifted: alarm !== null,
     statistic: meanStakes(evidence),
-    limit: driftLimit,
+    limit,
     pictures,
     since: alarm?.since ?? null,
     direction: alarm?.direction ?? null,

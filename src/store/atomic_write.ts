@@ -26,7 +26,7 @@ export interface StagedFiles {
   /**
    * Takes the steps in order and syncs the folder after each, so that a power cut keeps a prefix of them. Without steps:
    * publishes every file in the order given. A failure discards what is not yet published and leaves the steps already
-   * taken.
+   * taken; its text names the files that are new by then.
    */
   commit(steps?: readonly CommitStep[]): Promise<void>;
   /** Removes the temps that are left. Safe after a commit. */
@@ -43,20 +43,23 @@ const unavailable: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS', 'E
 /**
  * Names what a plant can mend: a full disk or quota `storage_full`; missing rights, a read-only or failing disk, too many
  * open files `storage_unavailable`. Any other error is returned as it is.
+ *
+ * @param replaced names of the files that were replaced before it failed
  */
-export function storageError(error: unknown): unknown {
+export function storageError(error: unknown, replaced: readonly string[] = []): unknown {
   const errno = errnoOf(error);
+  const names = replaced.map((name) => `'${name}'`).join(', ');
   if (errno === 'ENOSPC' || errno === 'EDQUOT') {
     return new InspectionError(
       'storage_full',
-      'The disk (or quota) of the models folder is full; nothing was replaced. Free some space and send the request again.',
+      `The disk (or quota) of the models folder is full; ${names === '' ? 'nothing' : `only ${names}`} was replaced. Free some space and send the request again.`,
       { cause: error },
     );
   }
   if (errno !== undefined && unavailable.has(errno)) {
     return new InspectionError(
       'storage_unavailable',
-      `The models folder cannot be used now (${errno}); check its rights, the disk and the log.`,
+      `The models folder cannot be used now (${errno}); ${names === '' ? '' : `only ${names} was replaced; `}check its rights, the disk and the log.`,
       { cause: error },
     );
   }
@@ -172,14 +175,30 @@ async function makeFolder(folder: string): Promise<boolean> {
   }
 }
 
+/** A rename cannot replace a folder; found out in the middle of a commit, that would leave half of it. */
+async function requireNoFolder(folder: string, name: string): Promise<void> {
+  try {
+    if (!(await lstat(join(folder, name))).isDirectory()) return;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  throw new InspectionError(
+    'damaged_file',
+    `'${name}' in the store must be a file but is a folder. Move that folder away.`,
+  );
+}
+
 /**
  * Writes and syncs several files of one folder under temp names. Nothing is visible before {@link StagedFiles.commit}.
  *
  * @param folder exists already
- * @throws InspectionError `storage_full`; every temp is removed before any throw
+ * @throws InspectionError `storage_full`; `damaged_file` when a folder stands where a file must; every temp is removed
+ *   before any throw
  */
 export async function stageFiles(folder: string, files: readonly NewFile[]): Promise<StagedFiles> {
   const temps = new Map<string, string>();
+  const replaced: string[] = [];
 
   async function discard(): Promise<void> {
     const left = [...temps.values()];
@@ -192,6 +211,7 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
     if (temp === undefined) throw new InspectionError('internal_error', `The file '${name}' is not staged.`);
     await rename(temp, join(folder, name));
     temps.delete(name);
+    replaced.push(name);
   }
 
   async function commit(steps: readonly CommitStep[] = files.map(({ name }) => ({ publish: name }))): Promise<void> {
@@ -206,12 +226,13 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
       }
     } catch (error) {
       await discard();
-      throw storageError(error);
+      throw storageError(error, replaced);
     }
   }
 
   try {
     for (const { name, bytes } of files) {
+      await requireNoFolder(folder, name);
       const temp = join(folder, `${TEMP_PREFIX}${randomUUID()}`);
       temps.set(name, temp);
       await writeTemp(temp, bytes);
@@ -234,19 +255,12 @@ export async function writeFileAtomically(folder: string, file: NewFile): Promis
   await staged.commit();
 }
 
-/** Removes one file; @returns whether there was one. A link is removed, not followed. */
-export async function removeFile(folder: string, name: string): Promise<boolean> {
-  const removed = await removeIfThere(join(folder, name));
-  if (removed) await syncFolder(folder);
-  return removed;
-}
-
 /**
  * Removes the temp files a killed process left in `folder` (not below it).
  *
  * @param nowMs the present, in ms since 1970
- * @param olderThanMs younger temps stay: they may be another process's that shares the folder and is writing. 0 only for
- *   a caller that knows it is alone
+ * @param olderThanMs temps whose last write is younger stay: they may be another process's that shares the folder and is
+ *   writing. 0 only for a caller that knows it is alone
  * @returns how many were removed; 0 when the folder does not exist
  */
 export async function removeStaleTemps(folder: string, nowMs: number, olderThanMs: number): Promise<number> {

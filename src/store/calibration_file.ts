@@ -19,6 +19,10 @@ export interface CalibrationFile {
   readonly memory_id?: string | null | undefined;
   /** The score rule of the scores it was made from; absent in the predecessor's files. */
   readonly image_score_percentile?: number | undefined;
+  /** Of the good parts it was made from, ascending, perhaps thinned. */
+  readonly ok_scores?: readonly number[] | undefined;
+  /** From here to the threshold the verdict is `review`. */
+  readonly review_threshold?: number | null | undefined;
   readonly [unknownKey: string]: unknown;
 }
 
@@ -37,6 +41,8 @@ const calibrationSchema = z.looseObject({
   // Whose threshold this is decides whether it may judge: an unusable value must not read as "anybody's".
   memory_id: z.string().nullish(),
   image_score_percentile: finite,
+  review_threshold: z.number().nullish(),
+  ok_scores: z.array(z.number()).optional().catch(undefined),
 });
 
 /**

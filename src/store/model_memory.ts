@@ -59,6 +59,8 @@ export interface StoredPicture {
   readonly frame: readonly [number, number, number, number];
   /** What it would score if it were not in the memory. */
   readonly left_out_score: number | null;
+  /** Mean of all channels, 0..255. */
+  readonly brightness?: number | undefined;
 }
 
 /** What a reader finds. `memory_id` is added by {@link encodeMemory}. */
@@ -144,6 +146,7 @@ const metadataSchema = z.looseObject({
         width: z.int().positive(),
         frame: z.tuple([z.number(), z.number(), z.number(), z.number()]),
         left_out_score: z.number().nullable(),
+        brightness: z.number().optional(),
       }),
     )
     .optional()

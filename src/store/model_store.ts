@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path';
 import { InspectionError } from '../errors.ts';
-import { ensureFolder, removeStaleTemps, stageFiles, writeFileAtomically } from './atomic_write.ts';
+import { ensureFolder, errnoOf, removeStaleTemps, stageFiles, writeFileAtomically } from './atomic_write.ts';
 import { type CalibrationFile, decodeCalibration, encodeCalibration } from './calibration_file.ts';
 import { decodeFlatL2, encodeFlatL2 } from './faiss_file.ts';
 import {
@@ -10,13 +10,7 @@ import {
   modelKeyOfFolder,
   recipeFolder,
 } from './file_names.ts';
-import {
-  type EncodedMemory,
-  encodeMemory,
-  type NewMemory,
-  readModelMemory,
-  type StoredMemory,
-} from './model_memory.ts';
+import { type EncodedMemory, readModelMemory, type StoredMemory } from './model_memory.ts';
 import {
   candidatePlaces,
   DEFAULT_RECIPE,
@@ -60,6 +54,14 @@ export interface StagedMemory {
   discard(): Promise<void>;
 }
 
+/** A change that a recipe's scale comes with. */
+export interface ScaledChange {
+  /** What is true when only the scale fails, as the beginning of a sentence: `The memory was replaced`. */
+  readonly done: string;
+  /** Publishes what is staged already; leaves the old state when it fails. */
+  commit(): Promise<unknown>;
+}
+
 /** What {@link ModelStore.ensureIndex} found: `outdated` = the memory on disk is another by now, nothing done. */
 export type IndexState = 'good' | 'was_missing' | 'was_damaged' | 'was_different' | 'outdated';
 
@@ -89,9 +91,7 @@ export interface ModelStore {
   address(place: ModelPlace): Promise<MemoryAddress | undefined>;
   /** See {@link readModelMemory}. Heavy for large banks (reads and hashes all of it). */
   readMemory(place: ModelPlace): Promise<StoredMemory>;
-  /** Writes both files under temp names in the key's own place. Encodes first: heavy. */
-  stageMemory(key: ModelKey, memory: NewMemory): Promise<StagedMemory>;
-  /** The same for files that {@link encodeMemory} made elsewhere. */
+  /** Writes the files that `encodeMemory` made under temp names in the key's own place. */
   stageEncodedMemory(key: ModelKey, encoded: EncodedMemory): Promise<StagedMemory>;
   /** Compares the index with the bank and rewrites it from the bank unless equal. Heavy: reads the whole index. */
   ensureIndex(place: ModelPlace, memory: StoredMemory): Promise<IndexState>;
@@ -102,15 +102,19 @@ export interface ModelStore {
   /** Empty when the recipe has no file yet. @throws InspectionError `damaged_file` */
   readRecipe(recipeId: string): Promise<RecipeFile>;
   /**
-   * Sets the recipe's scale unless it has one; call after the request succeeded.
+   * Sets the recipe's scale unless it has one, together with the change it came with: the recipe's file is staged, then
+   * `change` is committed, then the file is published. Whatever fails up to `change` leaves the scale as it was, and
+   * nobody else sets one meanwhile. A crash leaves at worst the change without its scale, never a scale without its
+   * change.
    *
    * @returns the value on disk, which may differ from `mmPerPx` by the tolerance
-   * @throws InspectionError `mm_per_px_conflict` when the recipe has another value; `damaged_file`
+   * @throws InspectionError `mm_per_px_conflict` when the recipe has another value; `damaged_file`; what `change` throws.
+   *   When only the publishing fails the text begins with `change.done`
    */
-  setRecipeMmPerPx(recipeId: string, mmPerPx: number): Promise<number>;
+  setRecipeMmPerPx(recipeId: string, mmPerPx: number, change?: ScaledChange): Promise<number>;
   /** Every memory at the root and in the recipes, sorted by place. Looks at names only. */
   list(): Promise<readonly ListedModel[]>;
-  /** For the start: removes what killed processes left, in every folder this store writes to. @see removeStaleTemps */
+  /** Removes what killed processes left, in every folder this store writes to. @see removeStaleTemps */
   removeStaleTemps(nowMs: number, olderThanMs: number): Promise<number>;
 }
 
@@ -177,21 +181,36 @@ export function createModelStore(modelsDir: string): ModelStore {
     return file === undefined ? {} : decodeRecipe(file.bytes, RECIPE_FILE);
   }
 
-  async function setRecipeInTurn(recipeId: string, mmPerPx: number): Promise<number> {
+  async function setRecipeInTurn(recipeId: string, mmPerPx: number, change?: ScaledChange): Promise<number> {
     if (!Number.isFinite(mmPerPx) || mmPerPx <= 0) {
       throw new InspectionError('invalid_value', `mm_per_px must be a finite number > 0, got ${mmPerPx}.`);
     }
     const recipe = await readRecipe(recipeId);
     if (recipe.mm_per_px !== undefined) {
-      if (sameScale(recipe.mm_per_px, mmPerPx)) return recipe.mm_per_px;
-      throw new InspectionError(
-        'mm_per_px_conflict',
-        `Recipe '${recipeId}' has mm_per_px ${recipe.mm_per_px}, this request says ${mmPerPx}. ` +
-          'Send the same value, or use another recipe for another scale.',
-      );
+      if (!sameScale(recipe.mm_per_px, mmPerPx)) {
+        throw new InspectionError(
+          'mm_per_px_conflict',
+          `Recipe '${recipeId}' has mm_per_px ${recipe.mm_per_px}, this request says ${mmPerPx}. ` +
+            'Send the same value, or use another recipe for another scale.',
+        );
+      }
+      await change?.commit();
+      return recipe.mm_per_px;
     }
     const folder = await ensureFolder(modelsDir, [RECIPES_FOLDER, recipeFolder(recipeId)]);
-    await writeFileAtomically(folder, { name: RECIPE_FILE, bytes: encodeRecipe({ ...recipe, mm_per_px: mmPerPx }) });
+    const bytes = encodeRecipe({ ...recipe, mm_per_px: mmPerPx });
+    const staged = await stageFiles(folder, [{ name: RECIPE_FILE, bytes }]);
+    try {
+      await change?.commit();
+    } catch (error) {
+      await staged.discard();
+      throw error;
+    }
+    try {
+      await staged.commit();
+    } catch (error) {
+      throw change === undefined ? error : scaleNotSet(change, recipeId, mmPerPx, error);
+    }
     return mmPerPx;
   }
 
@@ -203,7 +222,6 @@ export function createModelStore(modelsDir: string): ModelStore {
       return stamp === undefined ? undefined : { path: npzPath, stamp };
     },
     readMemory: (place) => readModelMemory(place.npzPath),
-    stageMemory: (key, memory) => stageEncodedMemory(key, encodeMemory(memory)),
     stageEncodedMemory,
     ensureIndex,
     async readCalibration(place) {
@@ -212,8 +230,8 @@ export function createModelStore(modelsDir: string): ModelStore {
     },
     writeCalibration,
     readRecipe,
-    setRecipeMmPerPx(recipeId, mmPerPx) {
-      const turn = () => setRecipeInTurn(recipeId, mmPerPx);
+    setRecipeMmPerPx(recipeId, mmPerPx, change) {
+      const turn = () => setRecipeInTurn(recipeId, mmPerPx, change);
       // The turn before may have failed; that was its caller's to hear.
       const done = recipeTurn.then(turn, turn);
       recipeTurn = done;
@@ -228,6 +246,15 @@ export function createModelStore(modelsDir: string): ModelStore {
       return removed;
     },
   };
+}
+
+function scaleNotSet({ done }: ScaledChange, recipeId: string, mmPerPx: number, error: unknown): InspectionError {
+  return new InspectionError(
+    error instanceof InspectionError ? error.code : 'storage_unavailable',
+    `${done}, but mm_per_px ${mmPerPx} of recipe '${recipeId}' could not be written (${errnoOf(error) ?? errnoOf((error as Error).cause) ?? 'see the log'}). ` +
+      'Check the disk of the models folder and send the request again.',
+    { cause: error },
+  );
 }
 
 async function inspectIndex(place: ModelPlace, { bank }: StoredMemory): Promise<IndexState> {

@@ -16,11 +16,12 @@ export function describeMemory({ bank, grid, metadata, memoryId, position }: Sto
     generation: metadata.generation ?? 1,
     scoreMode: metadata.score_mode ?? 'percentile',
     positionWeight: position?.weight ?? 0,
-    pictures: (metadata.pictures ?? []).map(({ name, height, width, frame, left_out_score }) => ({
+    pictures: (metadata.pictures ?? []).map(({ name, height, width, frame, left_out_score, brightness }) => ({
       name,
       size: { height, width },
       frame: { top: frame[0], left: frame[1], height: frame[2], width: frame[3] },
       leftOutScore: left_out_score,
+      brightness: brightness ?? null,
     })),
   };
 }

@@ -8,9 +8,9 @@ import { concatRows, normalizeRows, selectRows, type UnitRowMatrix } from '../pa
 import { buildMemoryBank, cellsInFrame } from '../patchcore/memory_bank.ts';
 import {
   createPositionMemory,
+  matchSamples,
   mixDistances,
   nearestByPosition,
-  nearestInOtherPictures,
   type PatchSources,
   type PositionMemory,
   positionPictures,
@@ -85,12 +85,13 @@ export async function fitMemory(
       coreset_rate_requested: order.coresetRate,
       coreset_rate_applied: bank.rateApplied,
       score_mode: order.scoreMode,
-      pictures: order.pictures.map(({ name, size: { height, width }, frame }, i) => ({
+      pictures: order.pictures.map(({ name, size: { height, width }, frame, brightness }, i) => ({
         name,
         height,
         width,
         frame: [frame.top, frame.left, frame.height, frame.width],
         left_out_score: leftOutScores[i] ?? null,
+        brightness,
       })),
     },
   });
@@ -134,22 +135,9 @@ async function choosePositions(
 ): Promise<PositionMemory | null> {
   const chosen = positionPictures(pictures.length, grid, unit.cols, positionBytes);
   if (chosen.length === 0) return null;
-  const memory = createPositionMemory(unit, sources, chosen, grid, 1);
   const sample = samplePatches(unit.rows, samplesForWeight);
-  const at = (of: Int32Array) => Int32Array.from(sample, (row) => of[row] as number);
-  const near = await nearestByPosition(
-    selectRows(unit, sample),
-    at(sources.cell),
-    memory,
-    products,
-    at(sources.picture),
-  );
-  const weight = positionWeight(
-    pictures.length,
-    near.distances,
-    await nearestInOtherPictures(unit, sources, sample, products),
-  );
-  return weight === 0 ? null : { ...memory, weight };
+  const weight = positionWeight(pictures.length, await matchSamples(unit, sources, grid, sample, products));
+  return weight === 0 ? null : createPositionMemory(unit, sources, chosen, grid, weight);
 }
 
 async function scoreLeftOut(

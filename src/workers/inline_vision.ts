@@ -1,6 +1,6 @@
 import { createFitSteps } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
-import { drawPicture, type PixelSettings, preparePicture, repairIndex } from './pixel_steps.ts';
+import { drawPicture, maskOf, type PixelSettings, preparePicture, repairIndex, thumbnailOf } from './pixel_steps.ts';
 import type { Vision } from './vision.ts';
 
 /** The same steps in the calling thread: for tests and for programs that do one thing. Calls must not overlap. */
@@ -13,6 +13,8 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     measure: network.measure,
     describe: network.describe,
     draw: drawPicture,
+    thumbnail: (bytes, name, maxSide) => thumbnailOf(bytes, name, maxSide, settings.pixels),
+    mask: (bytes, name) => maskOf(bytes, name, settings.pixels),
     repairIndex: (place) => repairIndex(place, settings.pixels),
     fit: async (order, hooks = {}) =>
       fitting.fit(order, {

@@ -1,16 +1,17 @@
 import { InspectionError } from '../errors.ts';
-import type { Extractor } from '../extractors/extractor.ts';
+import type { Extractor, PatchEmbeddings } from '../extractors/extractor.ts';
 import { type ExtractorSource, openExtractor } from '../extractors/installed_extractors.ts';
 import type { Neighbors, NeighborTable } from '../neighbors/neighbors.ts';
 import { createOnnxNeighbors } from '../neighbors/onnx_neighbors.ts';
 import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_products.ts';
-import type { PatchGrid } from '../patchcore/grid.ts';
-import { type Matrix, normalizeRows, selectRows } from '../patchcore/matrix.ts';
+import { hasOnlyFiniteNumbers, type Matrix, normalizeRows, selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
 import {
+  cellOfRow,
   mixDistances,
   nearestByPosition,
   type PatchSources,
+  type PositionMatches,
   type PositionMemory,
 } from '../patchcore/position_memory.ts';
 import { readModelMemory } from '../store/model_memory.ts';
@@ -103,7 +104,7 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
   return {
     embed: async (picture) => {
       const started = performance.now();
-      const { embeddings, grid } = await (await openOnce()).extract(picture.input);
+      const { embeddings, grid } = await extractFinite(await openOnce(), picture);
       const cells = cellsInFrame(grid, picture.frame);
       return {
         embeddings: cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells),
@@ -113,27 +114,27 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
     measure: async (picture, address, matches = false) => {
       const memory = await load(address);
       const started = performance.now();
-      const { embeddings, grid } = await (await openOnce()).extract(picture.input);
+      const { embeddings, grid } = await extractFinite(await openOnce(), picture);
       const extracted = performance.now();
       requireMatch(memory.description, embeddings, grid);
       const cells = cellsInFrame(grid, picture.frame);
       const queries = normalizeRows(cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells));
       const table = await memory.neighbors.search(queries, 1);
-      const patches =
+      const near =
         memory.position === null
+          ? null
+          : await nearestByPosition(queries, cells, memory.position, (await openProducts()).products);
+      const patches =
+        near === null || memory.position === null
           ? table.distances
-          : mixDistances(
-              table.distances,
-              (await nearestByPosition(queries, cells, memory.position, (await openProducts()).products)).distances,
-              memory.position.weight,
-            );
+          : mixDistances(table.distances, near.distances, memory.position.weight);
       const distances = new Float32Array(grid.rows * grid.cols);
       for (const [row, cell] of cells.entries()) distances[cell] = patches[row] as number;
       return {
         memoryId: memory.description.memoryId,
         grid,
         distances,
-        matches: matches ? matchesOf(table, cells, grid, memory.sources) : null,
+        matches: matches ? matchesOf(memory, table, near, cells) : null,
         extractMs: extracted - started,
         searchMs: performance.now() - extracted,
       };
@@ -156,22 +157,38 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
   };
 }
 
-/** Where in the memory's pictures each patch found its nearest. */
+/** NaN compares as smaller than every threshold: a part it touches would pass. */
+async function extractFinite(extractor: Extractor, picture: PreparedPicture): Promise<PatchEmbeddings> {
+  const found = await extractor.extract(picture.input);
+  if (!hasOnlyFiniteNumbers(found.embeddings.data)) {
+    throw new InspectionError(
+      'not_a_number',
+      `The extractor ${extractor.info.name} gives numbers for this picture that are not finite, so the picture can be neither fitted nor judged; check the model file and its precision (float16 overflows), or use another extractor.`,
+    );
+  }
+  return found;
+}
+
+/** Where in the memory's pictures each patch found its nearest: by position where that counts for more. */
 function matchesOf(
+  { sources, position, description }: LoadedMemory,
   table: NeighborTable,
+  near: PositionMatches | null,
   cells: Int32Array,
-  grid: PatchGrid,
-  sources: PatchSources | null,
 ): PatchMatches | null {
   if (sources === null) return null;
+  const { grid } = description;
   const picture = new Int32Array(grid.rows * grid.cols).fill(-1);
   const cell = new Int32Array(picture.length);
   const distance = new Float32Array(picture.length);
-  for (const [row, at] of cells.entries()) {
-    const nearest = table.indices[row * table.k] as number;
-    picture[at] = sources.picture[nearest] as number;
-    cell[at] = sources.cell[nearest] as number;
-    distance[at] = table.distances[row * table.k] as number;
+  const byPosition = near !== null && position !== null && position.weight >= 0.5;
+  for (const [query, at] of cells.entries()) {
+    const nearRow = byPosition ? (near.rows[query] as number) : -1;
+    const bankRow = table.indices[query * table.k] as number;
+    const found = nearRow < 0 ? null : position;
+    picture[at] = (found?.picture[nearRow] ?? sources.picture[bankRow]) as number;
+    cell[at] = found === null ? (sources.cell[bankRow] as number) : cellOfRow(found, nearRow);
+    distance[at] = (found === null ? table.distances[query * table.k] : near?.distances[query]) as number;
   }
   return { picture, cell, distance };
 }

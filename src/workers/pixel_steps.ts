@@ -2,6 +2,8 @@ import { decodeImage } from '../images/decode.ts';
 import { gridFrame, prepareInput } from '../images/letterbox.ts';
 import { encodeGrayPng } from '../images/png.ts';
 import type { Preprocessing } from '../images/preprocessing.ts';
+import { thumbnailJpeg } from '../images/thumbnail.ts';
+import { truthMask } from '../images/truth_mask.ts';
 import { anomalyMap } from '../patchcore/anomaly_map.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
 import { heatmap } from '../patchcore/heatmap.ts';
@@ -10,7 +12,7 @@ import { findRegions } from '../patchcore/regions.ts';
 import { resolveShape, roiMask } from '../patchcore/roi_mask.ts';
 import { createModelStore, type IndexState } from '../store/model_store.ts';
 import type { ModelPlace } from '../store/places.ts';
-import type { Drawing, DrawOrder, PreparedPicture } from './vision.ts';
+import type { Drawing, DrawOrder, PreparedPicture, TruthMask } from './vision.ts';
 
 /** What the pixel steps must know of the extractor they prepare for. */
 export interface PixelSettings {
@@ -35,9 +37,17 @@ export async function preparePicture(
     size: { height: image.height, width: image.width },
     input,
     frame: gridFrame(placement, input, settings.grid),
+    brightness: meanBrightness(image.data),
     decodeMs: decoded - started,
     prepareMs: performance.now() - decoded,
   };
+}
+
+/** Every pixel's bytes; in whole numbers, so exact. */
+function meanBrightness(data: Uint8Array): number {
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += data[i] as number;
+  return sum / data.length;
 }
 
 /** Distances → score, regions and heatmap, in the caller's pixels. */
@@ -61,6 +71,23 @@ export async function drawPicture(order: DrawOrder): Promise<Drawing> {
     regionsMs: found - mapped,
     encodeMs: performance.now() - found,
   };
+}
+
+export async function thumbnailOf(
+  bytes: Uint8Array,
+  name: string,
+  maxSide: number,
+  { maxPixels }: Pick<PixelSettings, 'maxPixels'>,
+): Promise<Uint8Array> {
+  return await thumbnailJpeg(await decodeImage(bytes, { name, maxPixels }), maxSide);
+}
+
+export async function maskOf(
+  bytes: Uint8Array,
+  name: string,
+  { maxPixels }: Pick<PixelSettings, 'maxPixels'>,
+): Promise<TruthMask> {
+  return truthMask(await decodeImage(bytes, { name, maxPixels }));
 }
 
 /** Reads a memory and writes its FAISS index again unless that is right. */

@@ -1,7 +1,14 @@
 import { workerData } from 'piscina';
 import type { ModelPlace } from '../store/places.ts';
 import { moved, settleUntil, type WorkerStart } from './outcome.ts';
-import { drawPicture, type PixelSettings, preparePicture, repairIndex as repair } from './pixel_steps.ts';
+import {
+  drawPicture,
+  maskOf,
+  type PixelSettings,
+  preparePicture,
+  repairIndex as repair,
+  thumbnailOf,
+} from './pixel_steps.ts';
 import type { DrawOrder } from './vision.ts';
 
 const { settings, closing } = workerData as WorkerStart<PixelSettings>;
@@ -15,6 +22,12 @@ export const draw = async (order: DrawOrder) =>
     ...(drawing.heatmapPng === null ? [] : [drawing.heatmapPng]),
     ...(drawing.map === null ? [] : [drawing.map.data]),
   ]);
+
+export const thumbnail = async ({ bytes, name, maxSide }: { bytes: Uint8Array; name: string; maxSide: number }) =>
+  moved(await settle(() => thumbnailOf(bytes, name, maxSide, settings)), (jpeg) => [jpeg]);
+
+export const mask = async ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
+  moved(await settle(() => maskOf(bytes, name, settings)), ({ data }) => [data]);
 
 export const repairIndex = (place: ModelPlace) => settle(() => repair(place, settings));
 

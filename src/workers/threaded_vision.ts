@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { InspectionError } from '../errors.ts';
+import { keepRuntimeSilent } from '../onnx/telemetry.ts';
 import type { FitSettings } from './fit_steps.ts';
 import type { NetworkSettings } from './network_steps.ts';
 import { movable, type Outcome, unwrap, type WorkerStart } from './outcome.ts';
@@ -25,6 +26,7 @@ const gaugeIntervalMs = 200;
  * Pools and what they load come up on first use.
  */
 export function threadedVision(settings: ThreadedVisionSettings): Vision {
+  keepRuntimeSilent();
   let closed = false;
   const closing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   const pools: Piscina[] = [];
@@ -94,6 +96,8 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     measure: (picture, memory, matches = false) => run(network, 'measure', { picture, memory, matches }),
     describe: (memory) => run(network, 'describe', memory),
     draw: (order) => run(pixels, 'draw', order, [order.distances]),
+    thumbnail: (bytes, name, maxSide) => run(pixels, 'thumbnail', { bytes, name, maxSide }, [bytes]),
+    mask: (bytes, name) => run(pixels, 'mask', { bytes, name }, [bytes]),
     repairIndex: (place) => run(pixels, 'repairIndex', place),
     fit,
     warm: async () => {

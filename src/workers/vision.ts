@@ -15,6 +15,8 @@ export interface PreparedPicture {
   readonly input: NetworkInput;
   /** Where the picture lies on the patch grid; a letterboxed one does not cover it all. */
   readonly frame: GridFrame;
+  /** Mean of all channels of the picture as it came, 0..255. */
+  readonly brightness: number;
   readonly decodeMs: number;
   readonly prepareMs: number;
 }
@@ -32,6 +34,14 @@ export interface FittedPicture {
   readonly frame: GridFrame;
   /** What the picture would score if it were not in the memory; null where that was not computed. */
   readonly leftOutScore: number | null;
+  /** As {@link PreparedPicture.brightness}; null where the file does not say. */
+  readonly brightness: number | null;
+}
+
+/** Which pixels of a picture are defects. */
+export interface TruthMask extends ImageSize {
+  /** [height · width] 1 = defect. */
+  readonly data: Uint8Array;
 }
 
 /** What is known of a memory without its rows. */
@@ -69,13 +79,16 @@ export interface MeasuredPicture {
   readonly searchMs: number;
 }
 
-/** Of every cell of the grid: the bank row nearest to its patch. Cells that hold padding only have picture -1. */
+/**
+ * Of every cell of the grid: the row of the memory nearest to its patch, of the position memory where that counts for more
+ * than the bank. Cells that hold padding only have picture -1.
+ */
 export interface PatchMatches {
   /** Index into the memory's pictures. */
   readonly picture: Int32Array;
   /** Row-major over that picture's grid. */
   readonly cell: Int32Array;
-  /** Euclidean, without the share of positions. */
+  /** Euclidean, to that row. */
   readonly distance: Float32Array;
 }
 
@@ -112,6 +125,7 @@ export interface FitPicture {
   readonly name: string;
   readonly size: ImageSize;
   readonly frame: GridFrame;
+  readonly brightness: number;
   /** Only the cells that the picture touches, raw, in row-major order of the grid. */
   readonly embeddings: Matrix;
 }
@@ -171,6 +185,10 @@ export interface Vision {
   measure(picture: PreparedPicture, memory: MemoryAddress, matches?: boolean): Promise<MeasuredPicture>;
   /** @throws InspectionError `damaged_file` */
   describe(memory: MemoryAddress): Promise<MemoryDescription>;
+  /** A small JPEG of a picture, longest side at most `maxSide`. @throws InspectionError the codes of `images/` */
+  thumbnail(bytes: Uint8Array, name: string, maxSide: number): Promise<Uint8Array>;
+  /** A truth's mask: 1 where it is white. @throws InspectionError the codes of `images/` */
+  mask(bytes: Uint8Array, name: string): Promise<TruthMask>;
   /** See `ModelStore.ensureIndex`; reads the memory itself. @throws InspectionError `damaged_file`, `storage_full` */
   repairIndex(place: ModelPlace): Promise<IndexState>;
   /** Map, mask, score, regions and the heatmap's PNG. @throws InspectionError `empty_mask`, `invalid_shape` */

@@ -39,4 +39,21 @@ describe('progress', () => {
     expect(text()).toMatch(/pictures.*4\/4/);
     expect(text()).toMatch(/coreset.*7\/9/);
   });
+
+  it('makes room for lines on a terminal, and is drawn again below them with the time that is left', () => {
+    let now = 0;
+    const { target, text } = stream(true);
+    const progress = createProgress(target, () => now);
+    for (let done = 1; done <= 3; done++) {
+      progress.end();
+      target.write(`row ${done}\n`);
+      progress.update('pictures', done, 40);
+      now += 2000;
+    }
+    progress.end();
+    const clearedLine = '\u001b[2K';
+    for (const row of ['row 2\n', 'row 3\n']) expect(text()).toContain(`${clearedLine}${row}`);
+    expect(text()).toMatch(/row 2\n.*2\/40 1 min 16 s.*row 3\n.*3\/40 1 min 14 s/s);
+    expect(text().endsWith(clearedLine)).toBe(true);
+  });
 });

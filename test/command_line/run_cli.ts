@@ -9,10 +9,11 @@ export interface CliResult {
 
 const cliFile = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
-/** Runs the built command line as a process of its own. */
+/** Runs the built command line as a process of its own; `onStdout` hears all of stdout whenever it grows. */
 export async function runCli(
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  onStdout: (soFar: string) => void = () => undefined,
 ): Promise<CliResult> {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('BDI_')));
   const child = spawn(process.execPath, [cliFile, ...args], {
@@ -23,6 +24,7 @@ export async function runCli(
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => {
     stdout += chunk.toString();
+    onStdout(stdout);
   });
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();

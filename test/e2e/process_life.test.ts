@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,6 +71,25 @@ describe('light import', () => {
   });
 });
 
+describe.each([
+  ['light', { BDI_LIGHT_IMPORT: '1' }],
+  ['whole', {}],
+])('temp files of killed processes', (mode, environment) => {
+  it(`are removed at a ${mode} start, those of a fit beside it are not`, async () => {
+    const folder = join(modelsDir, 'recipes', 'line1', 'k');
+    mkdirSync(folder, { recursive: true });
+    const elevenMinutesAgo = new Date(Date.now() - 11 * 60_000);
+    for (const place of [modelsDir, folder]) {
+      for (const name of ['.tmp-old', '.tmp-young']) writeFileSync(join(place, name), 'half a memory');
+      utimesSync(join(place, '.tmp-old'), elevenMinutesAgo, elevenMinutesAgo);
+    }
+    const okng = await start(environment);
+    await until(() => okng.log.some(({ removed }) => removed === 2));
+    expect(readdirSync(modelsDir)).toEqual(['.tmp-young', 'recipes']);
+    expect(readdirSync(folder)).toEqual(['.tmp-young']);
+  });
+});
+
 describe('a start that cannot be', () => {
   it('ends with 78 and the whole list of settings that are wrong', async () => {
     const starting = start({ BDI_BACKEND_PORT: 'x', BDI_MODEL_DIR: '/tmp', CORESET_RATE: '0' });
@@ -97,6 +125,18 @@ describe('broken files', () => {
 
     expect((await postFit(okng, {}, good.slice(0, 3))).status).toBe(200);
     expect((await infer(okng)).status).toBe(200);
+  });
+
+  it('a fit whose scale cannot be stored is refused and stores no memory', async () => {
+    const okng = await start();
+    writeFileSync(join(modelsDir, 'recipes'), 'a file where a folder must be');
+    const refused = await postFit(okng, {}, good.slice(0, 2));
+    expect(refused.status).toBe(503);
+    expect(refused.body).toMatchObject({ code: 'damaged_file' });
+    expect(readdirSync(modelsDir)).toEqual(['recipes']);
+
+    rmSync(join(modelsDir, 'recipes'));
+    expect((await postFit(okng, {}, good.slice(0, 2))).status).toBe(200);
   });
 
   it('a missing FAISS index is written again from the memory', async () => {

@@ -51,12 +51,23 @@ describe('request ids', () => {
     }
   });
 
-  it('are made when absent, or when they cannot be echoed', async () => {
-    for (const headers of [{}, { 'X-Request-Id': 'x'.repeat(201) }]) {
+  it('are made when absent or blank', async () => {
+    for (const headers of [{}, { 'X-Request-Id': '' }, { 'X-Request-Id': '  ' }]) {
       const { headers: sent, body } = await answer(await okng.app.request('/health', { headers }));
       expect(body.request_id).toMatch(uuid);
       expect(sent.get('x-request-id')).toBe(body.request_id);
     }
+  });
+
+  it.each([
+    ['their first 200 characters', 'x'.repeat(201), 'x'.repeat(200)],
+    ['200 characters whole', 'y'.repeat(200), 'y'.repeat(200)],
+    ['bytes beyond ASCII', 'Stra\u00dfe \u00e9\u0080', 'Stra\u00dfe \u00e9\u0080'],
+    ['what is left without characters no header may hold', 'a\u007fb', 'ab'],
+  ])('are echoed as far as that is possible: %s', async (_, sent, echoed) => {
+    const { headers, body } = await answer(await okng.app.request('/health', { headers: { 'X-Request-Id': sent } }));
+    expect(body.request_id).toBe(echoed);
+    expect(headers.get('x-request-id')).toBe(echoed);
   });
 });
 
@@ -97,9 +108,51 @@ describe('errors', () => {
   });
 });
 
+describe('the recipe in the body of an error', () => {
+  const json = (body: string, headers: Readonly<Record<string, string>> = {}) => ({
+    method: 'POST',
+    body,
+    headers: { 'Content-Type': 'application/json', ...headers },
+  });
+  const form = (fields: Readonly<Record<string, string>>, headers: Readonly<Record<string, string>> = {}) => {
+    const data = new FormData();
+    for (const [name, value] of Object.entries(fields)) data.append(name, value);
+    return { method: 'POST', body: data, headers };
+  };
+
+  it.each([
+    ['404, by header', '/nowhere', { headers: { 'X-Recipe-Id': ' Line-2' } }, 404, 'line-2'],
+    ['404, by query', '/nowhere?recipe_id=LINE3', { headers: { 'X-Recipe-Id': 'line-2' } }, 404, 'line3'],
+    ['405', '/infer', { headers: { 'X-Recipe-Id': 'line-2' } }, 405, 'line-2'],
+    ['413', '/infer', form({}, { 'X-Recipe-Id': 'line-2', 'Content-Length': '99999999999' }), 413, 'line-2'],
+    ['415', '/infer', json('{}', { 'X-Recipe-Id': 'line-2' }), 415, 'line-2'],
+    ['no JSON', '/calibrate_ng', json('{', { 'X-Recipe-Id': 'line-2' }), 400, 'line-2'],
+    ['another field, JSON', '/calibrate_ng', json('{"recipe_id":"B"}', { 'X-Recipe-Id': 'a' }), 422, 'b'],
+    ['another field, form', '/fit_ok', form({ recipe_id: 'B' }, { 'X-Recipe-Id': 'a' }), 422, 'b'],
+    ['another field, null recipe', '/calibrate_ng', json('{"recipe_id":null}', { 'X-Recipe-Id': 'a' }), 422, 'a'],
+    ['an unusable header', '/nowhere', { headers: { 'X-Recipe-Id': 'last' } }, 404, 'default'],
+    ['an unusable field', '/infer', form({ recipe_id: '../x' }, { 'X-Recipe-Id': 'a' }), 422, 'a'],
+  ])('is the one that was named: %s', async (_, path, init, status, recipe) => {
+    const answered = await answer(await okng.app.request(path, init));
+    expect({ status: answered.status, recipe: answered.body.recipe_id }).toEqual({ status, recipe });
+  });
+
+  it('is the one that was named: 429', async () => {
+    const { createApp } = await import('../../src/http/app.ts');
+    const { pino } = await import('pino');
+    const config = { maxBodyBytes: 1, queueLimit: 0, corsOrigins: [] };
+    const full = createApp({ service: okng.service, config, log: pino({ level: 'silent' }) });
+    const init = { method: 'POST', headers: { 'X-Recipe-Id': 'line-2' } };
+    expect(await answer(await full.request('/infer', init))).toMatchObject({
+      status: 429,
+      body: { recipe_id: 'line-2' },
+    });
+  });
+});
+
 describe('OPTIONS and HEAD', () => {
   it('answer on every endpoint, and 404 elsewhere: the GUI probes support that way', async () => {
-    for (const path of ['/health', '/fit_ok', '/calibrate_ng', '/infer']) {
+    for (const path of ['/health', '/fit_ok', '/calibrate_ng', '/infer', '/models/{role_id}/{roi_id}/health']) {
       expect((await okng.app.request(path, { method: 'OPTIONS' })).status, path).toBe(204);
     }
     expect((await okng.app.request('/datasets/list', { method: 'OPTIONS' })).status).toBe(404);
@@ -118,6 +171,38 @@ describe('CORS', () => {
       'http://gui.example',
     );
     expect((await preflight('http://evil.example')).headers.get('access-control-allow-origin')).toBeNull();
+  });
+
+  it('shows the answer on unknown paths too, and the headers a client acts on', async () => {
+    const origin = { Origin: 'http://gui.example' };
+    for (const path of ['/state', '/health', '/infer']) {
+      const { headers, status } = await okng.app.request(path, { headers: origin });
+      expect(headers.get('access-control-allow-origin'), `${path} ${status}`).toBe('http://gui.example');
+      expect(headers.get('access-control-expose-headers')).toMatch(/X-Request-Id.*Retry-After/);
+      expect(headers.get('vary')).toBe('Origin');
+    }
+  });
+
+  it('lets a preflight for an unknown path pass, so that the 404 behind it is seen', async () => {
+    const asked = { Origin: 'http://gui.example', 'Access-Control-Request-Method': 'GET' };
+    const preflight = await okng.app.request('/state', { method: 'OPTIONS', headers: asked });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get('access-control-allow-headers')).toContain('X-Recipe-Id');
+    const probe = await okng.app.request('/state', { method: 'OPTIONS', headers: { Origin: 'http://gui.example' } });
+    expect(probe.status).toBe(404);
+    expect(probe.headers.get('access-control-allow-origin')).toBe('http://gui.example');
+  });
+
+  it('says which methods an endpoint answers, as without CORS', async () => {
+    const { status, headers } = await okng.app.request('/infer', { method: 'OPTIONS' });
+    expect({ status, allow: headers.get('allow') }).toEqual({ status: 204, allow: 'POST, OPTIONS' });
+  });
+
+  it('lets everybody in with *', async () => {
+    const open = await startTestApp({ BDI_CORS_ORIGINS: '*' });
+    const { headers } = await open.app.request('/state', { headers: { Origin: 'http://any.example' } });
+    expect(headers.get('access-control-allow-origin')).toBe('*');
+    await open.close();
   });
 
   it('is closed without a setting', async () => {
@@ -161,9 +246,44 @@ describe('documentation', () => {
       >;
     };
     expect(document.openapi).toBe('3.1.0');
-    expect(Object.keys(document.paths)).toEqual(['/health', '/livez', '/readyz', '/fit_ok', '/calibrate_ng', '/infer']);
+    expect(Object.keys(document.paths)).toEqual([
+      '/health',
+      '/livez',
+      '/readyz',
+      '/fit_ok',
+      '/calibrate_ng',
+      '/infer',
+      '/models/{role_id}/{roi_id}/health',
+    ]);
     const infer = document.paths['/infer']?.post?.requestBody?.content['multipart/form-data']?.schema.required;
     expect(infer).toEqual(expect.arrayContaining(['role_id', 'roi_id', 'mm_per_px', 'image']));
+  });
+
+  it('says what every form field is for', async () => {
+    const { body } = await answer(await okng.app.request('/openapi.json'));
+    const { paths } = body as {
+      paths: Record<
+        string,
+        { post?: { requestBody: { content: Record<string, { schema: { properties: object } }> } } }
+      >;
+    };
+    for (const path of ['/fit_ok', '/infer', '/calibrate_ng']) {
+      for (const { schema } of Object.values(paths[path]?.post?.requestBody.content ?? {})) {
+        for (const [name, property] of Object.entries(schema.properties) as [string, { description?: string }][]) {
+          expect(property.description, `${path} ${name}`).toMatch(/\w{3}/);
+        }
+      }
+    }
+  });
+
+  it('shows the body that /readyz has when it is not ready', async () => {
+    const { body } = await answer(await okng.app.request('/openapi.json'));
+    const { paths } = body as {
+      paths: Record<string, { get: { responses: Record<string, { content: Record<string, { schema: object }> }> } }>;
+    };
+    const notReady = paths['/readyz']?.get.responses['503']?.content;
+    expect(notReady).toMatchObject({ 'application/json': { schema: { properties: { problems: { type: 'array' } } } } });
+    expect(notReady).not.toHaveProperty('application/problem+json');
   });
 
   it('serves its page without the internet', async () => {

@@ -3,7 +3,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { calibrateNgResponse, fitOkResponse, inferResponse, problemBody } from '../../src/http/responses.ts';
 import { partPictures } from '../parts.ts';
-import { type JsonAnswer, postForm, postJson, startTestApp, type TestApp } from './test_app.ts';
+import { answer, type JsonAnswer, postForm, postJson, startTestApp, type TestApp } from './test_app.ts';
 
 let okng: TestApp;
 const model = { role_id: 'flange', roi_id: 'top', mm_per_px: '0.1' };
@@ -143,6 +143,7 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
     ['a list', '[1]', /must be a JSON object/],
     ['a number that is text', '{"kind":"rect","x":"1"}', /shape.x must be a finite number/],
     ['a negative width', '{"kind":"rect","w":-1}', /shape.w is -1/],
+    ['a list of great depth', `{"kind":"rect","x":${'['.repeat(50_000)}${']'.repeat(50_000)}}`, /shape.x .* a list/],
   ])('shape: %s', async (_, shape, text) => {
     refused(await postForm(okng, '/infer', { ...model, shape, image }), 400, 'invalid_shape', text);
   });
@@ -168,6 +169,34 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
     ['a score beyond all numbers', '{"role_id":"a","roi_id":"b","ok_scores":[1e999]}', 400, 'invalid_value', /finite/],
     ['missing scores', '{"role_id":"a","roi_id":"b"}', 422, 'missing_field', /ok_scores is missing/],
     ['another scale', '{"role_id":"a","roi_id":"b","ok_scores":[1],"mm_per_px":5}', 409, 'mm_per_px_conflict', /5/],
+    [
+      'scores whose sum is none',
+      '{"role_id":"a","roi_id":"b","ok_scores":[1e308,1e308]}',
+      400,
+      'invalid_value',
+      /1e\+100/,
+    ],
+    [
+      'a scale whose square is none',
+      '{"role_id":"a","roi_id":"b","ok_scores":[1],"mm_per_px":1e200}',
+      400,
+      'invalid_value',
+      /1e-9 to 1000000/,
+    ],
+    [
+      'great depth',
+      `{"role_id":"a","roi_id":"b","ok_scores":${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
+      422,
+      'invalid_type',
+      /ok_scores/,
+    ],
+    [
+      'a recipe of great depth',
+      `{"role_id":"a","roi_id":"b","ok_scores":[1],"recipe_id":${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
+      422,
+      'invalid_type',
+      /recipe_id/,
+    ],
   ])('/calibrate_ng: %s', async (_, body, status, code, text) => {
     const before = okng.files();
     refused(await postJson(okng, '/calibrate_ng', body), status, code, text);
@@ -230,6 +259,41 @@ describe('/fit_ok', () => {
     expect(answers.find(({ status }) => status === 409)?.body).toMatchObject({ code: 'fit_in_progress' });
   });
 
+  it.each(['already exists', 'ALREADY Trained', 'ya entrenado', 'Memoria Existente'])(
+    'repeats no name so that the GUI takes a refusal for success: %s',
+    async (words) => {
+      const taken = /already trained|already exists|ya entrenad|memoria existente/i;
+      const refusals = [
+        await postForm(okng, '/fit_ok', { ...model, images: [file('hello', `${words}.png`)] }),
+        await postForm(okng, '/fit_ok', { ...model, memory_fit: words, images: good[0] as File }),
+        await postForm(okng, '/fit_ok', { ...model, recipe_id: words, images: good[0] as File }),
+      ];
+      const twice = () => postForm(okng, '/fit_ok', { ...model, role_id: words, images: good.slice(0, 3) });
+      refusals.push(...(await Promise.all([twice(), twice()])).filter(({ status }) => status !== 200));
+      expect(refusals.map(({ status }) => status)).toEqual([415, 422, 400, 409]);
+      for (const { body } of refusals) {
+        expect(JSON.stringify(body)).not.toMatch(taken);
+        expect(String(body.error).toLowerCase()).toContain(words.replace(' ', '_').toLowerCase());
+        expect(body.detail).toBe(body.error);
+      }
+    },
+  );
+
+  it('is given up when its caller leaves, changes nothing and makes room for the next', async () => {
+    const ids = { ...model, roi_id: 'left' };
+    const before = okng.files();
+    const caller = new AbortController();
+    const data = new FormData();
+    for (const [name, value] of Object.entries(ids)) data.append(name, value);
+    for (const picture of [...good, ...good]) data.append('images', picture);
+    const begun = okng.app.request('/fit_ok', { method: 'POST', body: data, signal: caller.signal });
+    setTimeout(() => caller.abort(), 300);
+    const { status, body } = await answer(await begun);
+    expect({ status, code: body.code }).toEqual({ status: 503, code: 'request_aborted' });
+    expect(okng.files()).toEqual(before);
+    expect((await postForm(okng, '/fit_ok', { ...ids, images: good[0] as File })).status).toBe(200);
+  });
+
   it('keeps recipes apart, by field and by header', async () => {
     const recipe = { ...model, mm_per_px: '0.5', recipe_id: 'Line2' };
     const fitted = await postForm(okng, '/fit_ok', { ...recipe, images: good.slice(4, 6) });
@@ -257,6 +321,17 @@ describe('/calibrate_ng', () => {
     expect(calibration.threshold).toBeCloseTo(threshold, 9);
     expect(calibration).toMatchObject({ area_mm2_thr: 1, score_percentile: 99, memory_id: null, mm_per_px: 0.1 });
     expect(calibration.ng_mean === 0).toBe(ng === null || ng.length === 0);
+  });
+
+  it('takes null for an absent recipe_id and model_key', async () => {
+    const { status, body } = await postJson(okng, '/calibrate_ng', {
+      ...ids,
+      ok_scores: [1],
+      recipe_id: null,
+      model_key: null,
+    });
+    expect(status).toBe(200);
+    expect(body).toMatchObject({ recipe_id: 'default', model_key: 'only' });
   });
 
   it('has mm_per_px 0.2 in a recipe that has none', async () => {
@@ -324,6 +399,24 @@ describe('/infer', () => {
     });
   });
 
+  it('inspects the shape that a browser sends as a Blob', async () => {
+    const shape = '{"kind":"circle","cx":60,"cy":60,"r":20}';
+    const asText = await postForm(okng, '/infer', { ...model, shape, image });
+    const asBlob = await postForm(okng, '/infer', { ...model, shape: file(shape, 'blob'), image });
+    const whole = await postForm(okng, '/infer', { ...model, image });
+    expect(asBlob.body.score).toBe(asText.body.score);
+    expect(asBlob.body.score).not.toBe(whole.body.score);
+  });
+
+  it.each(['{"kind":"polygon","r":-1}', '{"kind":"polygon","x":"a"}', '{"kind":5}'])(
+    'inspects the whole picture for the unknown kind of %s',
+    async (shape) => {
+      const unknown = await postForm(okng, '/infer', { ...model, shape, image });
+      const whole = await postForm(okng, '/infer', { ...model, image });
+      expect(unknown).toMatchObject({ status: 200, body: { score: whole.body.score } });
+    },
+  );
+
   it('leaves the heatmap out when asked to', async () => {
     const { body } = await postForm(okng, '/infer', { ...model, include_heatmap: 'no', image });
     expect(body.heatmap_png_base64).toBeNull();
@@ -338,7 +431,9 @@ describe('/infer', () => {
       coreset_rate: 0.02,
       coreset_rate_applied: 82 / 4096,
       k: 1,
+      score_mode: 'percentile',
       score_percentile: 99,
+      position_weight: 0,
       blur_sigma: 1,
       mm_per_px: 0.1,
     });

@@ -69,6 +69,49 @@ describe('readForm', () => {
     expect(form.files.map(({ field }) => field)).toEqual(['image']);
   });
 
+  it('takes a part for text by its field, also where it has a file name, as browsers send a Blob', async () => {
+    const data = new FormData();
+    data.append('shape', new Blob(['{"kind":"circle"}'], { type: 'application/json' }));
+    data.append('role_id', new File(['Flansch Ø'], 'role.txt', { type: 'application/octet-stream' }));
+    data.append('images[]', new Blob(['one']));
+    data.append('image_note', new Blob(['not a picture']));
+    const request = new Request('http://localhost', { method: 'POST', body: data });
+    const form = await read(request.headers.get('content-type') as string, new Uint8Array(await request.arrayBuffer()));
+    expect(Object.fromEntries(form.fields)).toEqual({
+      shape: '{"kind":"circle"}',
+      role_id: 'Flansch Ø',
+      image_note: 'not a picture',
+    });
+    expect(form.files.map(({ field, name }) => [field, name])).toEqual([['images[]', 'blob']]);
+  });
+
+  describe('a text with a file name that is too long', () => {
+    const long = (field: string) => {
+      const head = `--b${crlf}Content-Disposition: form-data; name="${field}"; filename="blob"${crlf}${crlf}`;
+      return Readable.from([Buffer.from(head), Buffer.alloc(1024 * 1024 + 1, 'x'), Buffer.from(`${crlf}--b--${crlf}`)]);
+    };
+    const roomy = { maxBodyBytes: 4 * 1024 * 1024, textFields: ['shape'] };
+
+    it('is refused in a field that somebody reads', async () => {
+      await expect(readForm('multipart/form-data; boundary=b', long('shape'), roomy)).rejects.toMatchObject({
+        code: 'invalid_multipart',
+        message: expect.stringContaining('"shape" is longer than 1048576 bytes'),
+      });
+    });
+
+    it('is ignored in an unknown field', async () => {
+      const form = await readForm('multipart/form-data; boundary=b', long('attachment'), roomy);
+      expect(form).toEqual({ fields: new Map(), files: [] });
+    });
+  });
+
+  it('ignores a part without a name', async () => {
+    const part = (type: string) =>
+      `--b${crlf}Content-Disposition: form-data${crlf}Content-Type: ${type}${crlf}${crlf}value${crlf}`;
+    const body = `${part('application/octet-stream')}${part('text/plain')}--b--${crlf}`;
+    expect(await read('multipart/form-data; boundary=b', body)).toEqual({ fields: new Map(), files: [] });
+  });
+
   it('gives every file an array of its own, so that it can be moved to a worker', async () => {
     const form = await read('multipart/form-data; boundary="7f3e 1"', dotNetBody);
     const bytes = form.files[0]?.bytes as Uint8Array;
@@ -97,10 +140,10 @@ describe('readForm', () => {
     });
   });
 
-  it('refuses more text fields than anybody needs', async () => {
+  it.each(['', '; filename="blob"'])('refuses more text fields than anybody needs %j', async (more) => {
     const parts = Array.from(
       { length: 201 },
-      (_, i) => `--b${crlf}Content-Disposition: form-data; name="f${i}"${crlf}${crlf}1${crlf}`,
+      (_, i) => `--b${crlf}Content-Disposition: form-data; name="f${i}"${more}${crlf}${crlf}1${crlf}`,
     );
     await expect(read('multipart/form-data; boundary=b', `${parts.join('')}--b--${crlf}`)).rejects.toMatchObject({
       code: 'too_many_parts',

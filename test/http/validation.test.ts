@@ -10,6 +10,8 @@ describe('form fields', () => {
     ['1E-05', 1e-5],
     [' 2 ', 2],
     ['.5', 0.5],
+    ['1e-9', 1e-9],
+    ['1000000', 1e6],
   ])('reads mm_per_px %j', (text, value) => {
     expect(parseWith(fitOkForm, { ...form, mm_per_px: text }).mm_per_px).toBe(value);
   });
@@ -20,6 +22,9 @@ describe('form fields', () => {
     ['NaN', 'invalid_value'],
     ['Infinity', 'invalid_value'],
     ['1e999', 'invalid_value'],
+    ['9e-10', 'invalid_value'],
+    ['1000001', 'invalid_value'],
+    ['1e200', 'invalid_value'],
     ['abc', 'invalid_type'],
     ['0,1', 'invalid_type'],
     ['0x10', 'invalid_type'],
@@ -27,6 +32,24 @@ describe('form fields', () => {
   ])('refuses mm_per_px %j as %s, naming field and value', (text, code) => {
     expect(() => parseWith(fitOkForm, { ...form, mm_per_px: text })).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining('mm_per_px') }),
+    );
+  });
+
+  it('names the limits of mm_per_px', () => {
+    expect(() => parseWith(fitOkForm, { ...form, mm_per_px: '1e200' })).toThrow(
+      'mm_per_px must be from 1e-9 to 1000000, finite and above 0; it is 1e+200.',
+    );
+  });
+
+  it('takes an empty model_key for none, and names the field in every refusal', () => {
+    expect(parseWith(inferForm, { ...form, model_key: '' }).model_key).toBeUndefined();
+    expect(parseWith(inferForm, { ...form, model_key: 'm' }).model_key).toBe('m');
+    expect(() => parseWith(inferForm, { ...form, model_key: ' ' })).toThrow(/^model_key must not be empty/);
+    expect(() => parseWith(inferForm, { ...form, model_key: 'x'.repeat(201) })).toThrow(
+      expect.objectContaining({
+        code: 'invalid_value',
+        message: expect.stringMatching(/^model_key has 201 characters/),
+      }),
     );
   });
 
@@ -81,9 +104,27 @@ describe('calibration body', () => {
     [{ score_percentile: 101 }, 'invalid_value'],
     [{ area_mm2_thr: -1 }, 'invalid_value'],
     [{ mm_per_px: 0 }, 'invalid_value'],
+    [{ mm_per_px: 1e200 }, 'invalid_value'],
+    [{ mm_per_px: 1e-10 }, 'invalid_value'],
+    [{ ok_scores: [1, 1.1e100] }, 'invalid_value'],
+    [{ ng_scores: [-1.1e100] }, 'invalid_value'],
     [{ role_id: 5 }, 'invalid_type'],
+    [{ model_key: 5 }, 'invalid_type'],
+    [{ recipe_id: 5 }, 'invalid_type'],
   ])('refuses %j as %s', (change, code) => {
-    expect(() => parseWith(calibrateNgRequest, { ...body, ...change })).toThrow(expect.objectContaining({ code }));
+    const [field] = Object.keys(change) as [string];
+    expect(() => parseWith(calibrateNgRequest, { ...body, ...change })).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(field) }),
+    );
+  });
+
+  it('takes null for no recipe_id and no model_key, as .NET writes them', () => {
+    const { recipe_id, model_key } = parseWith(calibrateNgRequest, { ...body, recipe_id: null, model_key: null });
+    expect([recipe_id ?? 'none', model_key ?? 'none']).toEqual(['none', 'none']);
+  });
+
+  it('takes scores up to 1e100 of either sign', () => {
+    expect(parseWith(calibrateNgRequest, { ...body, ok_scores: [1e100, -1e100] }).ok_scores).toEqual([1e100, -1e100]);
   });
 
   it('refuses a body that is no object', () => {

@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExtractorInfo } from '../../src/extractors/extractor.ts';
 import { type CalibrateRequest, calibrateModel } from '../../src/inspection/calibrate_model.ts';
+import { createDriftWatch } from '../../src/inspection/drift_watch.ts';
 import { type FitHooks, type FitRequest, fitModel } from '../../src/inspection/fit_model.ts';
 import { type InspectRequest, inspectImage } from '../../src/inspection/inspect_image.ts';
 import { createKnownMemories } from '../../src/inspection/known_memories.ts';
+import { modelHealth } from '../../src/inspection/model_health.ts';
 import type { ScoreRule } from '../../src/inspection/score_rule.ts';
 import { wholePicture } from '../../src/inspection/shape_text.ts';
 import { createTurns } from '../../src/inspection/turns.ts';
@@ -38,6 +40,7 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
     positionBytes: 0,
     scoreRule: changes.scoreRule ?? { k: 1, mode: 'percentile', percentile: 100, sigmaPx: 1 },
     areaMm2Thr: 1,
+    driftWatch: createDriftWatch(),
     okngVersion: '0.0.0',
     fitting: new Set<string>(),
     turns,
@@ -68,6 +71,7 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
         scorePercentile: 100,
         ...request,
       }),
+    health: (of = key) => modelHealth(parts, of),
     inspect: (request: Partial<InspectRequest> = {}) => inspectImage(parts, inspectRequest(request)),
     /** Every file with its content, to see what changed. */
     files: (): Readonly<Record<string, string>> => {

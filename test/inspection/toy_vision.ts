@@ -63,7 +63,7 @@ export function toyVision(modelsDir: string): ToyVision {
       if (bytes.length !== 4) throw new InspectionError('unreadable_image', `The picture ${name} cannot be read.`);
       const data = Float32Array.from([...bytes].flatMap(directionOf));
       const frame = { top: 0, left: 0, height: 2, width: 2 };
-      return { size, input: { height: 4, width: 2, data }, frame, decodeMs: 1, prepareMs: 1 };
+      return { size, input: { height: 4, width: 2, data }, frame, brightness: 100, decodeMs: 1, prepareMs: 1 };
     },
     embed: async ({ input }) => {
       count('embed');
@@ -81,6 +81,11 @@ export function toyVision(modelsDir: string): ToyVision {
       count('describe');
       return describeMemory(await readModelMemory(address.path));
     },
+    thumbnail: async () => new Uint8Array([1]),
+    mask: async (bytes) => ({
+      ...size,
+      data: Uint8Array.from({ length: size.height * size.width }, (_, i) => bytes[i] ?? 0),
+    }),
     repairIndex: async (place) => {
       count('repairIndex');
       return repairIndex(place, { modelsDir });

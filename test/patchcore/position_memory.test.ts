@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { normalizeRows, squaredDistance } from '../../src/patchcore/matrix.ts';
 import {
   createPositionMemory,
+  matchSamples,
   mixDistances,
   nearestByPosition,
-  nearestInOtherPictures,
   positionPictures,
   positionRadius,
   positionWeight,
@@ -35,14 +35,14 @@ describe('positionWeight', () => {
 
   it.each([
     ['40 aligned pictures', 40, 1, 1, 1],
-    ['a fifth farther near than anywhere', 40, 1.2, 1, 0.5],
+    ['15 % farther near than anywhere', 40, 1.15, 1, 0.5],
     ['near is never better than anywhere', 40, 0.9, 1, 1],
     ['half way to enough pictures', 18, 1, 1, 0.5],
     ['too few pictures', 4, 1, 1, 0],
     ['places that do not repeat: below 0.05 is off', 40, 2, 1, 0],
     ['all pictures equal', 40, 0, 0, 1],
   ])('%s', (_, pictures, close, anywhere, weight) => {
-    expect(positionWeight(pictures, near(close), near(anywhere))).toBeCloseTo(weight, 5);
+    expect(positionWeight(pictures, { near: near(close), anywhere: near(anywhere) })).toBeCloseTo(weight, 5);
   });
 });
 
@@ -162,16 +162,28 @@ describe('mixDistances', () => {
   });
 });
 
-describe('nearestInOtherPictures', () => {
-  it('looks at every patch of every other picture', async () => {
-    const { unit, sources } = patches({ rows: 1, cols: 3 }, [
-      [0, 1, 50],
-      [20, 80, 90],
+describe('matchSamples', () => {
+  it('looks at every patch of every other picture, and again only near the place', async () => {
+    const grid = { rows: 1, cols: 4 };
+    const { unit, sources } = patches(grid, [
+      [0, 1, 50, 7],
+      [20, 80, 90, 5],
     ]);
-    const found = await nearestInOtherPictures(unit, sources, Int32Array.of(0, 2, 4), plainProducts);
-    expect(found[0]).toBeCloseTo(chord(20), 5);
-    expect(found[1]).toBeCloseTo(chord(30), 5);
-    expect(found[2]).toBeCloseTo(chord(30), 5);
+    const { near, anywhere } = await matchSamples(unit, sources, grid, Int32Array.of(0, 2, 5), plainProducts);
+    // 0° at column 0: the 5° of the other picture is three columns away, 20° is not.
+    expect(anywhere[0]).toBeCloseTo(chord(5), 5);
+    expect(near[0]).toBeCloseTo(chord(20), 5);
+    // 50° at column 2 has all of the other picture near; 80° at column 1 as well.
+    expect(near[1]).toBeCloseTo(chord(30), 5);
+    expect(near[2]).toBeCloseTo(chord(30), 5);
+    expect(anywhere[2]).toBeCloseTo(chord(30), 5);
+  });
+
+  it('finds nothing for a picture that is alone', async () => {
+    const grid = { rows: 1, cols: 2 };
+    const { unit, sources } = patches(grid, [[0, 1]]);
+    const { near, anywhere } = await matchSamples(unit, sources, grid, Int32Array.of(0), plainProducts);
+    expect([near[0], anywhere[0]]).toEqual([Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
   });
 });
 

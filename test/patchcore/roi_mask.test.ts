@@ -51,11 +51,12 @@ describe('roiMask', () => {
 
   it('fills in what is missing with the whole picture', () => {
     expect(resolveShape({ kind: 'RECT', numbers: { x: 2 } }, size)).toEqual({ kind: 'rect', x: 2, y: 0, w: 5, h: 5 });
-    expect(resolveShape({ kind: 'Circle', numbers: {} }, size)).toEqual({
+    expect(resolveShape({ kind: 'Circle', numbers: {} }, size)).toEqual({ kind: 'circle', cx: 3, cy: 2, r: 2.5 });
+    expect(resolveShape({ kind: 'annulus', numbers: { r: 2 } }, size)).toEqual({
       kind: 'annulus',
       cx: 3,
       cy: 2,
-      r: 2.5,
+      r: 2,
       rInner: 0,
     });
     expect(resolveShape({ kind: 'polygon', numbers: { x: 3 } }, size)).toEqual({ kind: 'whole' });
@@ -75,11 +76,30 @@ describe('roiMask', () => {
   });
 
   it('refuses sizes below 0 and numbers that are not finite', () => {
-    for (const numbers of [{ w: -1 }, { r: -0.1 }, { x: Number.NaN }, { cx: Number.POSITIVE_INFINITY }]) {
-      expect(() => resolveShape({ kind: 'rect', numbers }, size)).toThrow(
-        expect.objectContaining({ code: 'invalid_shape' }),
-      );
+    for (const [kind, numbers] of [
+      ['rect', { w: -1 }],
+      ['circle', { r: -0.1 }],
+      ['annulus', { r_inner: -1 }],
+      ['rect', { x: Number.NaN }],
+      ['circle', { cx: Number.POSITIVE_INFINITY }],
+    ] as const) {
+      expect(() => resolveShape({ kind, numbers }, size)).toThrow(expect.objectContaining({ code: 'invalid_shape' }));
     }
+  });
+
+  it('looks at no number that the kind does not have', () => {
+    const strange = { r: -1, cx: Number.NaN, r_inner: -3 };
+    expect(resolveShape({ kind: 'rect', numbers: strange }, size)).toEqual({ kind: 'rect', x: 0, y: 0, w: 7, h: 5 });
+    expect(resolveShape({ kind: 'polygon', numbers: { ...strange, w: -1 } }, size)).toEqual({ kind: 'whole' });
+    expect(resolveShape({ kind: 'constructor', numbers: strange }, size)).toEqual({ kind: 'whole' });
+  });
+
+  it.each([
+    ['circle', { cx: 100, cy: 2, r: 1 }, '{"kind":"circle","cx":100,"cy":2,"r":1}'],
+    ['annulus', { cx: 1, cy: 2, r: 3, r_inner: 3 }, '{"kind":"annulus","cx":1,"cy":2,"r":3,"r_inner":3}'],
+    ['rect', { x: 9, y: 2, w: 3, h: 1 }, '{"kind":"rect","x":9,"y":2,"w":3,"h":1}'],
+  ])('names a %s without pixels as it was posted', (kind, numbers, posted) => {
+    expect(() => picture(kind, numbers)).toThrow(`The shape ${posted} covers no pixel of the 7 × 5 picture`);
   });
 
   it('counts what it covers, and covers more with a larger radius', () => {

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   ensureFolder,
-  removeFile,
   removeStaleTemps,
   stageFiles,
   storageError,
@@ -138,6 +137,33 @@ describe('stageFiles', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it('refuses a folder where a file must be, before anything is written', async () => {
+    await mkdir(join(folder, 'b'));
+    await expect(stageFiles(folder, two)).rejects.toMatchObject({
+      code: 'damaged_file',
+      message: "'b' in the store must be a file but is a folder. Move that folder away.",
+    });
+    expect(await readdir(folder)).toEqual(['b']);
+  });
+
+  it.each([
+    ['ENOSPC', 'storage_full'],
+    ['EIO', 'storage_unavailable'],
+  ])('says on %s which files are new by then', async (fails, code) => {
+    const staged = await stageFiles(folder, two);
+    let renames = 0;
+    disk.log = new Proxy(disk.log, {
+      get: (log, name, self) =>
+        name === 'push'
+          ? (step: string) => {
+              if (step === 'rename' && ++renames === 2) Object.assign(disk, { fails, at: 'rename' });
+            }
+          : Reflect.get(log, name, self),
+    });
+    await expect(staged.commit()).rejects.toMatchObject({ code, message: expect.stringContaining("only 'a' was") });
+    expect(await readdir(folder)).toEqual(['a']);
+  });
+
   it('refuses to publish what was not staged, and discards', async () => {
     const staged = await stageFiles(folder, two);
     await expect(staged.commit([{ publish: 'c' }])).rejects.toMatchObject({ code: 'internal_error' });
@@ -192,10 +218,4 @@ describe('removeStaleTemps', () => {
     expect((await readdir(folder)).sort()).toEqual(['.tmp-folder', '.tmp-young', 'model.npz']);
     expect(await removeStaleTemps(join(folder, 'absent'), 2_000_000, 0)).toBe(0);
   });
-});
-
-it('removeFile tells whether there was one', async () => {
-  await writeFile(join(folder, 'a'), '');
-  expect(await removeFile(folder, 'a')).toBe(true);
-  expect(await removeFile(folder, 'a')).toBe(false);
 });

@@ -29,7 +29,7 @@ beforeEach(async () => {
 afterEach(() => rm(modelsDir, { recursive: true }));
 
 async function refit(which: ModelKey, generation: number) {
-  return (await store.stageMemory(which, someMemory(generation))).commit();
+  return (await store.stageEncodedMemory(which, encodeMemory(someMemory(generation)))).commit();
 }
 
 async function generationOf(which: ModelKey): Promise<number | undefined> {
@@ -69,10 +69,10 @@ describe('locate', () => {
   });
 });
 
-describe('stageMemory', () => {
+describe('stageEncodedMemory', () => {
   it('writes nothing that answers before the commit', async () => {
     await refit(key, 1);
-    const staged = await store.stageMemory(key, someMemory(2));
+    const staged = await store.stageEncodedMemory(key, encodeMemory(someMemory(2)));
     expect(await generationOf(key)).toBe(1);
     const located = await staged.commit();
     expect(await generationOf(key)).toBe(2);
@@ -85,7 +85,7 @@ describe('stageMemory', () => {
 
   it('leaves the old model when discarded', async () => {
     await refit(key, 1);
-    await (await store.stageMemory(key, someMemory(2))).discard();
+    await (await store.stageEncodedMemory(key, encodeMemory(someMemory(2)))).discard();
     expect(await generationOf(key)).toBe(1);
     expect(await readdir((await store.locate(key)).place.folder)).toHaveLength(2);
   });
@@ -253,6 +253,67 @@ describe('recipe', () => {
     await expect(store.setRecipeMmPerPx('line2', 0.5)).rejects.toMatchObject({ code: 'damaged_file' });
     await expect(store.setRecipeMmPerPx('line2', Number.NaN)).rejects.toMatchObject({ code: 'invalid_value' });
     await expect(store.readRecipe('../x')).rejects.toMatchObject({ code: 'invalid_value' });
+  });
+
+  describe('with the change that its scale comes with', () => {
+    const done = 'The memory was replaced';
+    const metaFile = () => join(modelsDir, 'recipes', 'line2', 'recipe_meta.json');
+    const namesIn = (folder: string) => readdir(folder).catch(() => [] as string[]);
+
+    it('is set after the change, in one turn with it', async () => {
+      const order: string[] = [];
+      const change = (name: string) => ({
+        done,
+        commit: async () => {
+          order.push(`${name} begins, ${(await store.readRecipe('line2')).mm_per_px ?? 'no scale'}`);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          order.push(`${name} ends`);
+        },
+      });
+      const [first, second, other] = await Promise.allSettled([
+        store.setRecipeMmPerPx('line2', 0.2, change('first')),
+        store.setRecipeMmPerPx('line2', 0.2, change('second')),
+        store.setRecipeMmPerPx('line2', 0.3, change('other')),
+      ]);
+      expect(order).toEqual(['first begins, no scale', 'first ends', 'second begins, 0.2', 'second ends']);
+      expect([first, second]).toMatchObject([{ value: 0.2 }, { value: 0.2 }]);
+      expect(other).toMatchObject({ reason: { code: 'mm_per_px_conflict' } });
+    });
+
+    it('stays unset when the change fails', async () => {
+      const commit = () => Promise.reject(new Error('no'));
+      await expect(store.setRecipeMmPerPx('line2', 0.2, { done, commit })).rejects.toThrow('no');
+      expect(await namesIn(dirname(metaFile()))).toEqual([]);
+      expect(await store.setRecipeMmPerPx('line2', 0.3)).toBe(0.3);
+    });
+
+    it.each([
+      ['a file stands where its folder must', 'recipes'],
+      ['a folder stands where its file must', 'recipes/line2/recipe_meta.json/x'],
+    ])('keeps the change from being made when %s', async (_, path) => {
+      await mkdir(dirname(join(modelsDir, path)), { recursive: true });
+      await writeFile(join(modelsDir, path), '');
+      let made = false;
+      const commit = async () => {
+        made = true;
+      };
+      await expect(store.setRecipeMmPerPx('line2', 0.2, { done, commit })).rejects.toMatchObject({
+        code: 'damaged_file',
+      });
+      expect(made).toBe(false);
+    });
+
+    it('says that the change was made when only the scale could not be written', async () => {
+      const commit = async () => {
+        // Nothing but someone else's hand can bring this about.
+        await mkdir(metaFile());
+      };
+      await expect(store.setRecipeMmPerPx('line2', 0.2, { done, commit })).rejects.toMatchObject({
+        code: 'storage_unavailable',
+        message: expect.stringMatching(/^The memory was replaced, but mm_per_px 0\.2 of recipe 'line2' could not be/),
+      });
+      expect(await namesIn(dirname(metaFile()))).toEqual(['recipe_meta.json']);
+    });
   });
 
   it('compares scales by their relative difference', () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
+import { encodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore } from '../../src/store/model_store.ts';
 import { someMemory } from './some_memory.ts';
 
@@ -35,13 +36,14 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   power.left = Number.POSITIVE_INFINITY;
-  await rm(modelsDir, { recursive: true });
+  await rm(modelsDir, { recursive: true, force: true });
 });
 
 it('leaves a whole memory and no foreign index wherever the power fails', async () => {
   const store = createModelStore(modelsDir);
   const key = { recipeId: 'default', modelKey: 'b', roleId: 'a', roiId: 'b' };
-  const refit = async (generation: number) => (await store.stageMemory(key, someMemory(generation))).commit();
+  const refit = async (generation: number) =>
+    (await store.stageEncodedMemory(key, encodeMemory(someMemory(generation)))).commit();
   const found: string[] = [];
   for (let changes = 0; changes <= 5; changes++) {
     power.left = Number.POSITIVE_INFINITY;
@@ -62,4 +64,34 @@ it('leaves a whole memory and no foreign index wherever the power fails', async 
   }
   // Two temps, the old index removed, the npz, the index.
   expect(found).toEqual(['1 with index', '1 with index', '1 with index', '1', '2', '2 with index, done']);
+});
+
+it('never leaves a scale without the memory it came with, nor a new memory after a failure of staging', async () => {
+  const key = { recipeId: 'line2', modelKey: 'b', roleId: 'a', roiId: 'b' };
+  const encoded = encodeMemory(someMemory(1));
+  const found: string[] = [];
+  for (let changes = 0; changes <= 7; changes++) {
+    const store = createModelStore(modelsDir);
+    power.left = changes;
+    const tryFit = async () => {
+      const staged = await store.stageEncodedMemory(key, encoded);
+      await store.setRecipeMmPerPx('line2', 0.5, { done: 'The memory was replaced', commit: () => staged.commit() });
+    };
+    const message = await tryFit().then(
+      () => 'done',
+      (error: Error) => error.message,
+    );
+    power.left = Number.POSITIVE_INFINITY;
+    const { hasMemory } = await store.locate(key);
+    const { mm_per_px: scale } = await store.readRecipe('line2');
+    found.push(`${hasMemory ? 'memory' : 'none'}, ${scale ?? 'no scale'}: ${message.split(',')[0]}`);
+    await rm(modelsDir, { recursive: true });
+  }
+  expect(found).toEqual([
+    // Three temps, the look for an old index, the npz.
+    ...Array.from({ length: 5 }, () => 'none, no scale: no power'),
+    'memory, no scale: no power',
+    'memory, no scale: The memory was replaced',
+    'memory, 0.5: done',
+  ]);
 });

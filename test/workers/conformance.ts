@@ -50,8 +50,8 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
 
     const embed = async (picture: PartPicture): Promise<FitPicture> => {
       const prepared = await vision.prepare(...copyOf(picture));
-      const { size, frame } = prepared;
-      return { name: picture.name, size, frame, embeddings: (await vision.embed(prepared)).embeddings };
+      const { size, frame, brightness } = prepared;
+      return { name: picture.name, size, frame, brightness, embeddings: (await vision.embed(prepared)).embeddings };
     };
     const order = (pictures: readonly FitPicture[], coresetRate: number): FitOrder => ({
       pictures,

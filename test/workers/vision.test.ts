@@ -58,13 +58,14 @@ describe('threads', () => {
   it('take no work after they were closed, and abandon what runs', async () => {
     const vision = threaded(settings);
     const prepared = await vision.prepare(picture.bytes.slice(), picture.name);
-    const { size, frame } = prepared;
+    const { size, frame, brightness } = prepared;
     const { embeddings } = await vision.embed(prepared);
     const fit = vision.fit({
       pictures: Array.from({ length: 12 }, (_, i) => ({
         name: `${i}`,
         size,
         frame,
+        brightness,
         embeddings: { rows: embeddings.rows, cols: embeddings.cols, data: embeddings.data.slice() },
       })),
       shape: wholePicture,

@@ -33,7 +33,11 @@ const varianceFloor = 1e-6;
 const orientedWeight = 5;
 const onOffWeight = 2.5;
 const colorWeight = 5;
-const meanWeight = 1.5;
+/**
+ * Low: how bright a patch is changes with the light, and a defect is mostly something else. Against 1.5, image AUROC rose on
+ * both development sets, magnetic_tile .79 → .83 and alien .960 → .966; 0 is no better and would be blind to flat stains.
+ */
+const meanWeight = 0.45;
 
 const orientedMaps = levels * orientations;
 const onOffMaps = levels * 2;
@@ -64,7 +68,7 @@ const colorMaps = 2 * (levels - 1) * orientations;
  * | 24 | level 0..3 × direction | sqrt(0.1 · E(N) / den + 1e-5) · 5 / sqrt(24) |
  * | 8 | level 0..3 × on, off | sqrt(0.1 · on or off / den + 1e-5) · 2.5 / sqrt(8) |
  * | 36 | level 1..3 × RG, BY × direction | sqrt(E + 1e-5) · 5 / sqrt(36), not shared out: colour strength counts |
- * | 3 | L, RG, BY | 1.5 · S₁(p(·)) |
+ * | 3 | L, RG, BY | 0.45 · S₁(p(·)) |
  * | 3 | L, RG, BY | (S₁(variance within the cell) + 1e-6)^¼ |
  *
  * Source: own construction from known parts: Morlet wavelets and modulus pooling as in scattering transforms (Bruna &

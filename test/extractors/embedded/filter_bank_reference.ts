@@ -37,7 +37,7 @@ export function referenceFilterBank(picture: Float32Array): Float64Array {
     ...oriented.map((energy) => share(energy, 5 / Math.sqrt(24))),
     ...spots.map((energy) => share(energy, 2.5 / Math.sqrt(8))),
     ...color.map((energy) => map(energy, (v) => (Math.sqrt(v + 1e-5) * 5) / 6)),
-    ...channels.map((channel) => map(smooth(toGrid(channel), 1, 5), (v) => 1.5 * v)),
+    ...channels.map((channel) => map(smooth(toGrid(channel), 1, 5), (v) => 0.45 * v)),
     ...channels.map((channel) => map(smooth(cellVariance(channel), 1, 5), (v) => (v + 1e-6) ** 0.25)),
   ];
   return Float64Array.from(
