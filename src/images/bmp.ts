@@ -172,22 +172,25 @@ function decodeRuns(bytes: Uint8Array, header: Header, data: Uint8Array, name: s
     if (at >= bytes.length) throw damaged(name, 'it is cut short');
     return bytes[at++] as number;
   };
-  const put = (value: number): void => {
-    if (x < width && y < height) {
-      const out = ((topDown ? y : height - 1 - y) * width + x) * 3;
-      data.set(palette.subarray(value * 3, value * 3 + 3), out);
-    }
-    x++;
+  // Where the pixel at x, y lies; what reaches beyond the right edge is dropped.
+  const placeOf = (): number => ((topDown ? y : height - 1 - y) * width + x) * 3;
+  const paint = (out: number, value: number): void => {
+    data[out] = palette[value * 3] as number;
+    data[out + 1] = palette[value * 3 + 1] as number;
+    data[out + 2] = palette[value * 3 + 2] as number;
   };
   const pixelOf = (byte: number, index: number): number =>
     bits === 8 ? byte : index % 2 === 0 ? byte >> 4 : byte & 15;
-  // Pixels that no run reaches keep the first colour of the palette.
-  for (let i = 0; i < data.length; i += 3) data.set(palette.subarray(0, 3), i);
+  // Pixels that no run reaches keep the first colour of the palette. Doubling: a small file may claim many of them.
+  paint(0, 0);
+  for (let filled = 3; filled < data.length; filled *= 2) data.copyWithin(filled, 0, filled);
   while (y < height) {
     const count = next();
     const value = next();
     if (count > 0) {
-      for (let i = 0; i < count; i++) put(pixelOf(value, i));
+      const inside = Math.min(count, width - x);
+      for (let i = 0, out = placeOf(); i < inside; i++, out += 3) paint(out, pixelOf(value, i));
+      x += count;
     } else if (value === 0) {
       x = 0;
       y++;
@@ -198,10 +201,11 @@ function decodeRuns(bytes: Uint8Array, header: Header, data: Uint8Array, name: s
       y += next();
     } else {
       const literalBytes = Math.ceil((value * bits) / 8);
-      for (let i = 0, byte = 0; i < value; i++) {
+      for (let i = 0, byte = 0, out = placeOf(); i < value; i++, out += 3) {
         if (bits === 8 || i % 2 === 0) byte = next();
-        put(pixelOf(byte, i));
+        if (x + i < width) paint(out, pixelOf(byte, i));
       }
+      x += value;
       if (literalBytes % 2 === 1) next();
     }
   }

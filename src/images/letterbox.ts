@@ -1,7 +1,7 @@
 import type { GridFrame, PatchGrid } from '../patchcore/grid.ts';
 import type { RgbImage } from './image.ts';
 import type { NetworkInput, Preprocessing } from './preprocessing.ts';
-import { resample } from './resample.ts';
+import { resampleByRow } from './resample.ts';
 
 /** Where the picture lies in the network's input, in whole input pixels. */
 export interface Placement {
@@ -23,25 +23,43 @@ export interface PreparedInput {
  * @returns [3, height, width]: (v / 255 - mean) / std, black padding treated the same way
  */
 export function prepareInput(image: RgbImage, preprocessing: Preprocessing): PreparedInput {
-  const { height, width, resample: method } = preprocessing;
+  const { height, width, resample: method, mean } = preprocessing;
   const placement = place(image, preprocessing);
-  const scaled = resample(image, placement.height, placement.width, method);
-  const data = new Float32Array(3 * height * width);
   const plane = height * width;
-  const channels = preprocessing.colorOrder === 'rgb' ? [0, 1, 2] : [2, 1, 0];
-  for (const [index, channel] of channels.entries()) {
-    const mean = preprocessing.mean[index] as number;
-    const scale = 1 / (preprocessing.std[index] as number);
-    if (placement.height < height || placement.width < width)
-      data.fill((0 - mean) * scale, index * plane, (index + 1) * plane);
-    for (let y = 0; y < placement.height; y++) {
-      let from = y * placement.width * 3 + channel;
-      const start = index * plane + (placement.top + y) * width + placement.left;
-      for (let x = 0; x < placement.width; x++, from += 3)
-        data[start + x] = ((scaled[from] as number) / 255 - mean) * scale;
-    }
+  const data = new Float32Array(3 * plane);
+  const scale = preprocessing.std.map((std) => 1 / std) as [number, number, number];
+  if (placement.height < height || placement.width < width) {
+    for (const index of [0, 1, 2] as const)
+      data.fill((0 - mean[index]) * scale[index], index * plane, (index + 1) * plane);
   }
+  // Where red, green and blue go.
+  const order = preprocessing.colorOrder === 'rgb' ? ([0, 1, 2] as const) : ([2, 1, 0] as const);
+  const means = order.map((index) => mean[index]) as [number, number, number];
+  const scales = order.map((index) => scale[index]) as [number, number, number];
+  resampleByRow(image, placement.height, placement.width, method, (row, y) => {
+    const start = (placement.top + y) * width + placement.left;
+    const [red, green, blue] = order.map((index) =>
+      data.subarray(index * plane + start, index * plane + start + placement.width),
+    ) as [Float32Array, Float32Array, Float32Array];
+    normaliseRow(row, means, scales, red, green, blue);
+  });
   return { input: { height, width, data }, placement };
+}
+
+/** An interleaved row 0..255 into three rows as the network wants them. */
+function normaliseRow(
+  row: Float32Array,
+  [redMean, greenMean, blueMean]: readonly [number, number, number],
+  [redScale, greenScale, blueScale]: readonly [number, number, number],
+  red: Float32Array,
+  green: Float32Array,
+  blue: Float32Array,
+): void {
+  for (let x = 0, from = 0; x < red.length; x++, from += 3) {
+    red[x] = ((row[from] as number) / 255 - redMean) * redScale;
+    green[x] = ((row[from + 1] as number) / 255 - greenMean) * greenScale;
+    blue[x] = ((row[from + 2] as number) / 255 - blueMean) * blueScale;
+  }
 }
 
 /** The placement in units of grid cells. */

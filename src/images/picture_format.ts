@@ -37,12 +37,24 @@ export function called(name: string): string {
 }
 
 /**
- * Refuses a picture that would be too large in memory.
+ * The longest side that is read. Scaling spends work and memory on every row and column, however few pixels they hold:
+ * a picture one pixel wide would cost far more than its pixels.
+ */
+export const maxSidePx = 100_000;
+
+/**
+ * Refuses a picture that would be too large in memory: more than `maxPixels`, or a side above {@link maxSidePx}.
  *
  * @throws InspectionError `image_too_large`; `unreadable_image` when a side is not above 0
  */
 export function requireSize(width: number, height: number, maxPixels: number, name: string): void {
   if (!(width >= 1 && height >= 1)) throw new InspectionError('unreadable_image', `${called(name)} has no pixels.`);
+  if (Math.max(width, height) > maxSidePx) {
+    throw new InspectionError(
+      'image_too_large',
+      `${called(name)} has ${width} × ${height} pixels; a side may have at most ${maxSidePx}. Send the cropped ROI.`,
+    );
+  }
   if (width * height <= maxPixels) return;
   throw new InspectionError(
     'image_too_large',

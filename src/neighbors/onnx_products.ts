@@ -1,26 +1,41 @@
 import { createGraph } from '../onnx/onnx_graph.ts';
-import { openSession } from '../onnx/onnx_session.ts';
-import type { DotProducts } from '../patchcore/coreset.ts';
+import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
+import type { PositionProducts, SearchBlocks } from '../patchcore/position_memory.ts';
 
 /** Matrix products on ONNX Runtime. Not safe for concurrent calls; each worker owns one. */
 export interface OnnxProducts {
-  /** @see DotProducts; the widths must be equal */
-  readonly products: DotProducts;
+  /** @see PositionProducts; the widths must be equal, and indices below 2^24 */
+  readonly products: Required<Pick<PositionProducts, 'searchBlocks'>> & PositionProducts;
   dispose(): Promise<void>;
 }
 
 /** @param options.threads of one product, ≥ 1 */
 export async function createOnnxProducts(options: { readonly threads: number }): Promise<OnnxProducts> {
   const session = await openSession(productGraph(), options);
+  let blockSession: Promise<OnnxSession> | null = null;
+  const products: PositionProducts = async (a, b) => {
+    const { dots } = await session.run({
+      a: { dims: [a.rows, a.cols], data: a.data },
+      b: { dims: [b.rows, b.cols], data: b.data },
+    });
+    return dots?.data as Float32Array;
+  };
+  const searchBlocks = async ({ queries, asked, rows, blocks, wanted }: SearchBlocks) => {
+    blockSession ??= openSession(blockGraph(), options);
+    const found = await (await blockSession).run({
+      queries: { dims: [queries.rows, queries.cols], data: queries.data },
+      asked: { dims: [blocks, asked.length / blocks], data: Float32Array.from(asked) },
+      rows: { dims: [blocks, rows.rows / blocks, rows.cols], data: rows.data },
+      wanted: { dims: [1], data: Float32Array.of(wanted) },
+    });
+    return { dots: found.dots?.data as Float32Array, rows: found.nearest?.data as Int32Array };
+  };
   return {
-    products: async (a, b) => {
-      const { dots } = await session.run({
-        a: { dims: [a.rows, a.cols], data: a.data },
-        b: { dims: [b.rows, b.cols], data: b.data },
-      });
-      return dots?.data as Float32Array;
+    products: Object.assign(products, { searchBlocks }),
+    dispose: async () => {
+      await session.dispose();
+      await (await blockSession)?.dispose();
     },
-    dispose: () => session.dispose(),
   };
 }
 
@@ -32,3 +47,26 @@ function productGraph(): Uint8Array {
   graph.output(graph.op('Gemm', [a, b], { transB: 1 }), 'dots', 'float32', ['n', 'm']);
   return graph.encode();
 }
+
+/**
+ * queries [n, d], asked [blocks, k], rows [blocks, m, d] → the largest `wanted` of queries[asked] · rowsᵀ in each block,
+ * [blocks, k, wanted]. Whole numbers come in as float32, the only type that sessions here take.
+ */
+function blockGraph(): Uint8Array {
+  const graph = createGraph('nearest_in_blocks');
+  const queries = graph.input('queries', 'float32', ['n', 'd']);
+  const asked = graph.input('asked', 'float32', ['blocks', 'k']);
+  const rows = graph.input('rows', 'float32', ['blocks', 'm', 'd']);
+  const wanted = graph.input('wanted', 'float32', [1]);
+  const asking = graph.op('Gather', [queries, graph.op('Cast', [asked], { to: int32 })], { axis: 0 });
+  const dots = graph.op('MatMul', [asking, graph.op('Transpose', [rows], { perm: [0, 2, 1] })]);
+  // Of equal ones TopK takes the lower index first.
+  const [largest, nearest] = graph.ops('TopK', [dots, graph.op('Cast', [wanted], { to: int64 })], 2, { axis: 2 });
+  graph.output(largest as string, 'dots', 'float32', ['blocks', 'k', 'wanted']);
+  graph.output(graph.op('Cast', [nearest as string], { to: int32 }), 'nearest', 'int32', ['blocks', 'k', 'wanted']);
+  return graph.encode();
+}
+
+/** ONNX's numbers of its types. */
+const int32 = 6;
+const int64 = 7;

@@ -37,33 +37,117 @@ export function anomalyMap(
       `${patchScores.length} patch scores do not fill a ${grid.rows} × ${grid.cols} grid.`,
     );
   }
-  const rows = interpolation(size.height, frame.top, frame.height, grid.rows);
-  const cols = interpolation(size.width, frame.left, frame.width, grid.cols);
+  const down = axisWeights(size.height, frame.top, frame.height, grid.rows, sigmaPx);
+  const across = axisWeights(size.width, frame.left, frame.width, grid.cols, sigmaPx);
+  const wide = widen(patchScores, grid, across, down.firstCell, down.lastCell);
   const data = new Float32Array(size.height * size.width);
-  // One grid row at image width at a time: the row above and the one below the current pixel row.
-  const upper = new Float32Array(size.width);
-  const lower = new Float32Array(size.width);
-  let upperRow = -1;
-  let lowerRow = -1;
+  const sums = new Float64Array(size.width);
   for (let y = 0; y < size.height; y++) {
-    const low = rows.low[y] as number;
-    const high = rows.high[y] as number;
-    if (upperRow !== low) {
-      widen(patchScores, low * grid.cols, cols, upper);
-      upperRow = low;
-    }
-    if (lowerRow !== high) {
-      widen(patchScores, high * grid.cols, cols, lower);
-      lowerRow = high;
-    }
-    const share = rows.share[y] as number;
-    const start = y * size.width;
-    for (let x = 0; x < size.width; x++) {
-      const above = upper[x] as number;
-      data[start + x] = above + ((lower[x] as number) - above) * share;
+    // Nearly every row, for a blur is narrower than a cell: two cells, or three around a centre.
+    if ((down.count[y] as number) <= 3) weighThreeRows(wide, down, y, data, size.width);
+    else weighRows(wide, down, y, data, sums);
+  }
+  return { ...size, data };
+}
+
+/** For every pixel of one axis the cells it is made of and their shares: interpolation and blur in one. */
+interface AxisWeights {
+  /** [pixels] first cell of each, never falling. */
+  readonly first: Int32Array;
+  /** [pixels] how many cells from there on; never beyond `lastCell`. */
+  readonly count: Int32Array;
+  /** [pixels · stride] shares of the pixel's cells, which sum to 1; 0 beyond their count. */
+  readonly weights: Float64Array;
+  /** At least 3. */
+  readonly stride: number;
+  readonly firstCell: number;
+  readonly lastCell: number;
+}
+
+/**
+ * Blurring an interpolated line is linear in its few cells: weighing them once by both is as exact and many times cheaper
+ * than blurring pixels.
+ */
+function axisWeights(pixels: number, start: number, extent: number, cells: number, sigmaPx: number): AxisWeights {
+  const { low, high, share } = interpolation(pixels, start, extent, cells);
+  const kernel = sigmaPx > 0 ? gaussianKernel(sigmaPx) : Float64Array.of(1);
+  const radius = kernel.length - 1;
+  const first = new Int32Array(pixels);
+  const count = new Int32Array(pixels);
+  let stride = 3;
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    // A mirrored neighbour lies within the other half of the window, or, in a small picture, within the picture.
+    const from = low[Math.max(0, pixel - radius)] as number;
+    const to = high[Math.min(pixels - 1, pixel + radius)] as number;
+    first[pixel] = from;
+    count[pixel] = to - from + 1;
+    stride = Math.max(stride, to - from + 1);
+  }
+  const weights = new Float64Array(pixels * stride);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const base = pixel * stride - (first[pixel] as number);
+    for (let offset = -radius; offset <= radius; offset++) {
+      const at = pixel + offset;
+      const source = at >= 0 && at < pixels ? at : mirrored(at, pixels);
+      const weight = kernel[Math.abs(offset)] as number;
+      const toHigh = weight * (share[source] as number);
+      const lowAt = base + (low[source] as number);
+      const highAt = base + (high[source] as number);
+      weights[lowAt] = (weights[lowAt] as number) + (weight - toHigh);
+      weights[highAt] = (weights[highAt] as number) + toHigh;
     }
   }
-  return { ...size, data: sigmaPx > 0 ? blur(data, size, gaussianKernel(sigmaPx)) : data };
+  return { first, count, weights, stride, firstCell: low[0] as number, lastCell: high[pixels - 1] as number };
+}
+
+/** Grid rows `from` to `to` at image width, [rows · width]; the others stay 0, for cells of padding may hold anything. */
+function widen(scores: Float32Array, grid: PatchGrid, across: AxisWeights, from: number, to: number): Float64Array {
+  const { first, count, weights, stride } = across;
+  const width = first.length;
+  const wide = new Float64Array(grid.rows * width);
+  for (let row = from; row <= to; row++) {
+    for (let x = 0; x < width; x++) {
+      const cell = row * grid.cols + (first[x] as number);
+      let sum = 0;
+      for (let i = 0; i < (count[x] as number); i++) {
+        sum += (weights[x * stride + i] as number) * (scores[cell + i] as number);
+      }
+      wide[row * width + x] = sum;
+    }
+  }
+  return wide;
+}
+
+/** Pixel row `y` from at most three grid rows. */
+function weighThreeRows(wide: Float64Array, down: AxisWeights, y: number, data: Float32Array, width: number): void {
+  const { weights, stride, lastCell } = down;
+  const first = down.first[y] as number;
+  const upper = first * width;
+  const middle = Math.min(lastCell, first + 1) * width;
+  const lower = Math.min(lastCell, first + 2) * width;
+  const upperWeight = weights[y * stride] as number;
+  const middleWeight = weights[y * stride + 1] as number;
+  const lowerWeight = weights[y * stride + 2] as number;
+  const start = y * width;
+  for (let x = 0; x < width; x++) {
+    data[start + x] =
+      upperWeight * (wide[upper + x] as number) +
+      middleWeight * (wide[middle + x] as number) +
+      lowerWeight * (wide[lower + x] as number);
+  }
+}
+
+/** Pixel row `y` from any number of grid rows. @param sums [width] scratch */
+function weighRows(wide: Float64Array, down: AxisWeights, y: number, data: Float32Array, sums: Float64Array): void {
+  const { weights, stride } = down;
+  const width = sums.length;
+  sums.fill(0);
+  for (let i = 0; i < (down.count[y] as number); i++) {
+    const weight = weights[y * stride + i] as number;
+    const start = ((down.first[y] as number) + i) * width;
+    for (let x = 0; x < width; x++) sums[x] = (sums[x] as number) + weight * (wide[start + x] as number);
+  }
+  data.set(sums, y * width);
 }
 
 /** For every pixel of one axis: the two cells it lies between and how far it is towards the second. */
@@ -89,58 +173,12 @@ function interpolation(pixels: number, start: number, extent: number, cells: num
   return { low, high, share };
 }
 
-function widen(scores: Float32Array, start: number, cols: Interpolation, out: Float32Array): void {
-  for (let x = 0; x < out.length; x++) {
-    const left = scores[start + (cols.low[x] as number)] as number;
-    const right = scores[start + (cols.high[x] as number)] as number;
-    out[x] = left + (right - left) * (cols.share[x] as number);
-  }
-}
-
 /** Half of a symmetric kernel: the middle first. It sums to 1 with its mirror image. */
 function gaussianKernel(sigmaPx: number): Float64Array {
   const radius = Math.max(smallestRadius, Math.ceil(3 * sigmaPx));
   const half = Float64Array.from({ length: radius + 1 }, (_, i) => Math.exp((-i * i) / (2 * sigmaPx * sigmaPx)));
   const sum = half.reduce((total, weight, i) => total + (i === 0 ? weight : 2 * weight), 0);
   return half.map((weight) => weight / sum);
-}
-
-/** Separable blur: along the rows, then along the columns. */
-function blur(data: Float32Array, { height, width }: ImageSize, kernel: Float64Array): Float32Array {
-  const radius = kernel.length - 1;
-  const middle = kernel[0] as number;
-  const across = new Float32Array(data.length);
-  const padded = new Float32Array(width + 2 * radius);
-  for (let y = 0; y < height; y++) {
-    const start = y * width;
-    padded.set(data.subarray(start, start + width), radius);
-    for (let i = 1; i <= radius; i++) {
-      padded[radius - i] = data[start + mirrored(-i, width)] as number;
-      padded[radius + width - 1 + i] = data[start + mirrored(width - 1 + i, width)] as number;
-    }
-    for (let x = 0; x < width; x++) {
-      const at = x + radius;
-      let sum = middle * (padded[at] as number);
-      for (let i = 1; i <= radius; i++)
-        sum += (kernel[i] as number) * ((padded[at - i] as number) + (padded[at + i] as number));
-      across[start + x] = sum;
-    }
-  }
-  const blurred = new Float32Array(data.length);
-  const sums = new Float64Array(width);
-  for (let y = 0; y < height; y++) {
-    const start = y * width;
-    for (let x = 0; x < width; x++) sums[x] = middle * (across[start + x] as number);
-    for (let i = 1; i <= radius; i++) {
-      const weight = kernel[i] as number;
-      const above = mirrored(y - i, height) * width;
-      const below = mirrored(y + i, height) * width;
-      for (let x = 0; x < width; x++)
-        sums[x] = (sums[x] as number) + weight * ((across[above + x] as number) + (across[below + x] as number));
-    }
-    blurred.set(sums, start);
-  }
-  return blurred;
 }
 
 /** reflect-101: … 2 1 0 1 2 …, as often as a small picture needs. */

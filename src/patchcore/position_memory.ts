@@ -14,7 +14,7 @@ export interface PatchSources {
 
 /**
  * Patches of good pictures with their places, for parts that always lie the same way: what is normal in the middle may be
- * a defect at the rim. Rows are sorted by cell, then by picture.
+ * a defect at the rim. Rows are sorted by cell, then by picture; no picture has two in one cell.
  */
 export interface PositionMemory {
   readonly grid: PatchGrid;
@@ -172,14 +172,45 @@ export interface PositionMatches {
   readonly rows: Int32Array;
 }
 
-/** Grid columns of queries that one product serves: wider ones compare more pairs in vain, narrower ones ask more often. */
-const blockCols = 8;
+/**
+ * Many small searches at once: every block has as many rows as the others, and asks for the nearest of them to as many
+ * queries.
+ */
+export interface SearchBlocks {
+  readonly queries: Matrix;
+  /** [blocks · asking] rows of `queries`, block after block. */
+  readonly asked: Int32Array;
+  /** [blocks · rows per block] block after block. */
+  readonly rows: Matrix;
+  readonly blocks: number;
+  /** Rows wanted for each query, 1 to rows per block. */
+  readonly wanted: number;
+}
+
+/** [blocks · asking · wanted] the largest dot products of each query, falling; equal ones by their row. */
+export interface BlockMatches {
+  readonly dots: Float32Array;
+  /** Rows of the block, from 0. */
+  readonly rows: Int32Array;
+}
+
+/** Matrix products that may also search many blocks in one go. */
+export interface PositionProducts extends DotProducts {
+  readonly searchBlocks?: (blocks: SearchBlocks) => Promise<BlockMatches>;
+}
+
+/** Queries of one block: as many as a full picture has around a cell. */
+const queriesPerBlock = (2 * positionRadius + 1) ** 2;
+
+/** Numbers that one call may gather and make; more would leave the processor's cache and gain nothing. */
+const numbersPerCall = 2 ** 20;
 
 /**
- * For every query the nearest row at most two cells away, in matrix products of one grid row of the memory with the
- * queries around it. Ties, which rounding of the products may make or break, go to the lower row.
+ * For every query the nearest row at most two cells away: the queries around each cell of the memory are multiplied with
+ * the rows of that cell, the cells in one go where `products` can. Ties, which rounding of the products may make or break,
+ * go to the lower row.
  *
- * Cost: about 15 · pictures · queries · cols multiplications.
+ * Cost: about 6 · pictures · queries · cols multiplications.
  *
  * @param queries unit rows
  * @param cells [queries] the place of each
@@ -190,43 +221,45 @@ export async function nearestByPosition(
   queries: Matrix,
   cells: Int32Array,
   memory: PositionMemory,
-  products: DotProducts,
+  products: PositionProducts,
   leftOut?: Int32Array,
 ): Promise<PositionMatches> {
-  const { grid, rows, starts, picture } = memory;
   requireQueries(queries, cells, memory);
-  const queriesAt = groupByCell(cells, grid);
+  const { rows, starts, picture } = memory;
+  const search = products.searchBlocks ?? ((blocks) => searchBlocksByProducts(blocks, products));
   const best = new Float32Array(queries.rows).fill(Number.NEGATIVE_INFINITY);
   const found = new Int32Array(queries.rows).fill(-1);
-  for (let y = 0; y < grid.rows; y++) {
-    for (let left = 0; left < grid.cols; left += blockCols) {
-      const right = Math.min(grid.cols, left + blockCols);
-      const asked: number[] = [];
-      for (let qy = Math.max(0, y - positionRadius); qy <= Math.min(grid.rows - 1, y + positionRadius); qy++) {
-        for (let qx = left; qx < right; qx++) asked.push(...(queriesAt[qy * grid.cols + qx] as readonly number[]));
-      }
-      const firstCell = y * grid.cols + Math.max(0, left - positionRadius);
-      const lastCell = y * grid.cols + Math.min(grid.cols, right + positionRadius) - 1;
-      const firstRow = starts[firstCell] as number;
-      const count = (starts[lastCell + 1] as number) - firstRow;
-      if (asked.length === 0 || count === 0) continue;
-      const segment = rows.data.subarray(firstRow * rows.cols, (firstRow + count) * rows.cols);
-      const dots = await products(selectRows(queries, asked), createMatrix(count, rows.cols, segment));
-      for (const [i, query] of asked.entries()) {
-        const x = (cells[query] as number) % grid.cols;
-        const from = starts[y * grid.cols + Math.max(0, x - positionRadius)] as number;
-        const to = starts[y * grid.cols + Math.min(grid.cols - 1, x + positionRadius) + 1] as number;
+  for (const { perBlock, blockCells, asked } of blocksOf(cells, memory)) {
+    // A cell has no two rows of one picture: the second nearest is the nearest of another.
+    const wanted = leftOut === undefined ? 1 : Math.min(2, perBlock);
+    const perCall = Math.max(1, Math.floor(numbersPerCall / (queriesPerBlock * (perBlock + rows.cols))));
+    for (let start = 0; start < blockCells.length; start += perCall) {
+      const some = blockCells.slice(start, start + perCall);
+      const askedBySome = Int32Array.from(
+        asked.slice(start * queriesPerBlock, (start + some.length) * queriesPerBlock),
+      );
+      const matches = await search({
+        queries,
+        asked: askedBySome,
+        rows: rowsOfCells(some, perBlock, memory),
+        blocks: some.length,
+        wanted,
+      });
+      for (let i = 0; i < askedBySome.length; i++) {
+        const query = askedBySome[i] as number;
+        const firstRow = starts[some[Math.floor(i / queriesPerBlock)] as number] as number;
         const own = leftOut === undefined ? -1 : (leftOut[query] as number);
-        const base = i * count - firstRow;
-        let nearest = best[query] as number;
-        for (let row = from; row < to; row++) {
-          const dot = dots[base + row] as number;
-          if (dot > nearest && (picture[row] as number) !== own) {
-            nearest = dot;
+        for (let at = i * wanted; at < (i + 1) * wanted; at++) {
+          const row = firstRow + (matches.rows[at] as number);
+          if ((picture[row] as number) === own) continue;
+          const dot = matches.dots[at] as number;
+          const nearest = best[query] as number;
+          if (dot > nearest || (dot === nearest && row < (found[query] as number))) {
+            best[query] = dot;
             found[query] = row;
           }
+          break;
         }
-        best[query] = nearest;
       }
     }
   }
@@ -235,6 +268,76 @@ export async function nearestByPosition(
     row < 0 ? Number.POSITIVE_INFINITY : Math.sqrt(squaredDistance(queries, query, rows, row)),
   );
   return { distances, rows: found };
+}
+
+/** {@link PositionProducts.searchBlocks} by one product per block. */
+export async function searchBlocksByProducts(
+  { queries, asked, rows, blocks, wanted }: SearchBlocks,
+  products: DotProducts,
+): Promise<BlockMatches> {
+  const [asking, perBlock] = [asked.length / blocks, rows.rows / blocks];
+  const matches = { dots: new Float32Array(asked.length * wanted), rows: new Int32Array(asked.length * wanted) };
+  const order = Int32Array.from({ length: perBlock }, (_, row) => row);
+  for (let block = 0; block < blocks; block++) {
+    const part = rows.data.subarray(block * perBlock * rows.cols, (block + 1) * perBlock * rows.cols);
+    const asks = asked.subarray(block * asking, (block + 1) * asking);
+    const dots = await products(selectRows(queries, asks), createMatrix(perBlock, rows.cols, part));
+    for (let i = 0; i < asking; i++) {
+      const of = dots.subarray(i * perBlock, (i + 1) * perBlock);
+      const nearest = order.toSorted((a, b) => (of[b] as number) - (of[a] as number) || a - b).subarray(0, wanted);
+      const at = (block * asking + i) * wanted;
+      matches.rows.set(nearest, at);
+      for (const [rank, row] of nearest.entries()) matches.dots[at + rank] = of[row] as number;
+    }
+  }
+  return matches;
+}
+
+/** Blocks of one shape. */
+interface BlockGroup {
+  readonly perBlock: number;
+  /** [blocks] the cell whose rows each has. */
+  readonly blockCells: number[];
+  /** [blocks · queriesPerBlock] the queries around the cell; too few are filled up with the first. */
+  readonly asked: number[];
+}
+
+/** Every cell that has rows, with the queries around it: one block, or several where more queries are around. */
+function blocksOf(cells: Int32Array, { grid, starts }: PositionMemory): Iterable<BlockGroup> {
+  const queriesAt = groupByCell(cells, grid);
+  const groups = new Map<number, BlockGroup>();
+  for (let cell = 0; cell < starts.length - 1; cell++) {
+    const perBlock = (starts[cell + 1] as number) - (starts[cell] as number);
+    if (perBlock === 0) continue;
+    const around: number[] = [];
+    const [y, x] = [Math.floor(cell / grid.cols), cell % grid.cols];
+    for (let v = Math.max(0, y - positionRadius); v <= Math.min(grid.rows - 1, y + positionRadius); v++) {
+      for (let u = Math.max(0, x - positionRadius); u <= Math.min(grid.cols - 1, x + positionRadius); u++) {
+        for (const query of queriesAt[v * grid.cols + u] as readonly number[]) around.push(query);
+      }
+    }
+    const group = groups.get(perBlock) ?? { perBlock, blockCells: [], asked: [] };
+    groups.set(perBlock, group);
+    for (let start = 0; start < around.length; start += queriesPerBlock) {
+      group.blockCells.push(cell);
+      for (let i = start; i < start + queriesPerBlock; i++) group.asked.push((around[i] ?? around[start]) as number);
+    }
+  }
+  return groups.values();
+}
+
+/** The rows of the cells, in their order; a view where they lie so in the memory. */
+function rowsOfCells(cells: readonly number[], perCell: number, { rows, starts }: PositionMemory): Matrix {
+  const firstRows = cells.map((cell) => starts[cell] as number);
+  const first = firstRows[0] as number;
+  if (firstRows.every((row, i) => row === first + i * perCell)) {
+    const end = first + cells.length * perCell;
+    return createMatrix(end - first, rows.cols, rows.data.subarray(first * rows.cols, end * rows.cols));
+  }
+  return selectRows(
+    rows,
+    firstRows.flatMap((row) => Array.from({ length: perCell }, (_, i) => row + i)),
+  );
 }
 
 /** The cell a row of the memory is at. */

@@ -90,6 +90,80 @@ describe('decodeBmp', () => {
     ]);
   });
 
+  it('takes runs, literals and jumps at any place, also beyond the right edge', () => {
+    const colours = Array.from({ length: 16 }, (_, i) => [i * 3, i * 5, i * 7] as const);
+    const nibble = fc.integer({ min: 0, max: 15 });
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant('run' as const), count: fc.integer({ min: 1, max: 20 }), a: nibble, b: nibble }),
+      fc.record({ kind: fc.constant('literal' as const), values: fc.array(nibble, { minLength: 3, maxLength: 9 }) }),
+      fc.record({ kind: fc.constant('jump' as const), dx: fc.nat(4), dy: fc.nat(2) }),
+      fc.record({ kind: fc.constant('line' as const) }),
+    );
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 12 }),
+        fc.integer({ min: 1, max: 6 }),
+        fc.array(step, { maxLength: 20 }),
+        fc.constantFrom(4, 8),
+        fc.boolean(),
+        (width, height, steps, bits, topDown) => {
+          const bytes: number[] = [];
+          const expected = Array.from({ length: height }, () => Array.from({ length: width }, () => 0));
+          let x = 0;
+          let y = 0;
+          const put = (value: number) => {
+            const row = expected[y];
+            if (row !== undefined && x < width) row[x] = value;
+            x++;
+          };
+          for (const one of steps) {
+            if (y >= height) break;
+            if (one.kind === 'run') {
+              bytes.push(one.count, bits === 8 ? one.a : one.a * 16 + one.b);
+              for (let i = 0; i < one.count; i++) put(bits === 8 || i % 2 === 0 ? one.a : one.b);
+            } else if (one.kind === 'literal') {
+              const packed =
+                bits === 8
+                  ? one.values
+                  : one.values.flatMap((value, i) => (i % 2 === 0 ? [value * 16 + (one.values[i + 1] ?? 0)] : []));
+              bytes.push(0, one.values.length, ...packed, ...(packed.length % 2 === 1 ? [0] : []));
+              for (const value of one.values) put(value);
+            } else if (one.kind === 'jump') {
+              bytes.push(0, 2, one.dx, one.dy);
+              x += one.dx;
+              y += one.dy;
+            } else {
+              bytes.push(0, 0);
+              x = 0;
+              y++;
+            }
+          }
+          const image = decode({
+            width,
+            height: topDown ? -height : height,
+            bits,
+            compression: bits === 8 ? 1 : 2,
+            palette: colours,
+            pixels: [...bytes, 0, 1],
+          });
+          const rows = topDown ? expected : expected.toReversed();
+          expect(image).toEqual(rows.flat().flatMap((value) => [value * 7, value * 5, value * 3]));
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it('fills what no run reaches at once: a small file may claim many pixels', () => {
+    const bytes = bmp({ width: 6000, height: 6000, bits: 8, compression: 1, palette, pixels: [0, 1] });
+    const started = performance.now();
+    const { data } = decodeBmp(bytes, 'x.bmp', 64e6);
+    // Pixel by pixel it took seconds; a generous bound, for slow machines.
+    expect(performance.now() - started).toBeLessThan(1500);
+    for (const at of [0, 3, 3 * 4095, 3 * 4096, data.length - 3])
+      expect([...data.subarray(at, at + 3)]).toEqual([3, 2, 1]);
+  });
+
   it.each([
     ['a width of 0', { width: 0, height: 1, bits: 24, pixels: [] }],
     ['a negative width', { width: -4, height: 1, bits: 24, pixels: [0, 0, 0, 0] }],
@@ -104,6 +178,12 @@ describe('decodeBmp', () => {
   it('refuses more pixels than allowed', () => {
     expect(() => decode({ width: 1000, height: 1000, bits: 24, pixels: [] })).toThrow(
       expect.objectContaining({ code: 'image_too_large' }),
+    );
+  });
+
+  it('refuses a side too long to be scaled, however few pixels', () => {
+    expect(() => decodeBmp(bmp({ width: 100_001, height: 1, bits: 24, pixels: [] }), 'x.bmp', 64e6)).toThrow(
+      expect.objectContaining({ code: 'image_too_large', message: expect.stringContaining('at most 100000') }),
     );
   });
 
