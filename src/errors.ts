@@ -37,7 +37,11 @@ export type ErrorCode =
   // files on disk
   | 'damaged_file'
   | 'invalid_model_card'
+  | 'invalid_weights'
   | 'extractor_not_found'
+  // files from elsewhere
+  | 'download_failed'
+  | 'download_changed'
   // configuration
   | 'invalid_config'
   // our own mistakes

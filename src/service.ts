@@ -1,5 +1,4 @@
 import { access, constants, mkdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { basename } from 'node:path';
 import type { Config } from './config.ts';
 import { InspectionError } from './errors.ts';
@@ -16,6 +15,7 @@ import { type ModelHealth, modelHealth } from './inspection/model_health.ts';
 import type { PictureSet } from './inspection/picture_set.ts';
 import type { ScoreRule } from './inspection/score_rule.ts';
 import { createTurns } from './inspection/turns.ts';
+import { okngVersion } from './okng_version.ts';
 import { createModelStore } from './store/model_store.ts';
 import { threadedVision } from './workers/threaded_vision.ts';
 
@@ -30,7 +30,8 @@ export interface Service {
   readiness(): Readiness;
   fit(request: FitRequest, hooks?: FitHooks): Promise<FitReport>;
   calibrate(request: CalibrateRequest): Promise<Calibration>;
-  inspect(request: InspectRequest): Promise<Inspection>;
+  /** @param signal fires when nobody waits for the answer any more */
+  inspect(request: InspectRequest, signal?: AbortSignal): Promise<Inspection>;
   modelHealth(key: InspectRequest['key']): Promise<ModelHealth>;
   /** Fits and scores a whole set. Its memory stays in the models folder. */
   evaluate(set: PictureSet, options: EvaluateOptions): Promise<SetReport>;
@@ -110,7 +111,7 @@ export async function createService(
     // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
     pixelWorkers: config.workers + 1,
   });
-  const version = packageVersion();
+  const version = okngVersion();
   const stop = new AbortController();
   const turns = createTurns();
   const memories = createKnownMemories(
@@ -157,10 +158,11 @@ export async function createService(
       request,
       hooks,
     );
-  const inspect: Service['inspect'] = (request) =>
+  const inspect: Service['inspect'] = (request, signal) =>
     inspectImage(
       { vision, models, memories, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr, driftWatch },
       request,
+      signal,
     );
 
   return {
@@ -235,9 +237,4 @@ async function requireWritable(folder: string): Promise<void> {
       { cause },
     );
   }
-}
-
-function packageVersion(): string {
-  const manifest = createRequire(import.meta.url)('../package.json') as { readonly version: string };
-  return manifest.version;
 }

@@ -16,6 +16,7 @@ const maxInputSide = 4096;
 const side = z.int().min(1).max(maxInputSide);
 const stride = z.int().min(1).max(256);
 const outputName = z.string().min(1);
+const sha256Digits = z.string().regex(/^[0-9a-fA-F]{64}$/, '64 hexadecimal digits expected');
 const channelNumbers = z.tuple([z.number(), z.number(), z.number()]);
 
 const outputSchema = z.discriminatedUnion('kind', [
@@ -42,7 +43,7 @@ export const modelCardSchema = z.strictObject({
   /** The ONNX file, relative to the card or absolute; one file, no external data. */
   file: z.string().min(1),
   /** Of the file. */
-  sha256: z.string().regex(/^[0-9a-fA-F]{64}$/, '64 hexadecimal digits expected'),
+  sha256: sha256Digits,
   /** The network's input tensor and the picture's size in pixels. */
   input: z.strictObject({ name: z.string().min(1), height: side, width: side }),
   /** Of values 0..1, in the tensor's channel order. */
@@ -64,6 +65,27 @@ export const modelCardSchema = z.strictObject({
   licence: z.string().min(1),
   /** Where the weights come from. */
   origin: z.string().min(1),
+  /** For graphs that `okng model add` wrote: of which file, and how. Tells people; changes no fingerprint. */
+  made: z
+    .strictObject({
+      okng_version: z.string(),
+      /** Name and sha256 of the weights file. */
+      source: z.string(),
+      source_sha256: sha256Digits,
+      /** 0-based transformer blocks whose outputs are the embeddings. */
+      blocks: z.array(z.int().min(0)).min(1),
+      precision: z.enum(['fp32', 'int8']),
+      /** Of int8 against fp32 when it was made: cosines of patch embeddings, milliseconds per picture. */
+      trial: z
+        .strictObject({
+          mean_cosine: z.number(),
+          worst_cosine: z.number(),
+          fp32_ms: z.number(),
+          int8_ms: z.number(),
+        })
+        .optional(),
+    })
+    .optional(),
 });
 
 /** A model card as it stands in its file. */
@@ -98,6 +120,8 @@ export interface ModelCard {
   readonly embeddingWidth: number | null;
   readonly licence: string;
   readonly origin: string;
+  /** Of a graph that `okng model add` wrote, else null. */
+  readonly made: ModelCardJson['made'] | null;
 }
 
 /**
@@ -170,6 +194,7 @@ export function parseModelCard(json: unknown, cardPath: string): ModelCard {
     embeddingWidth: fields.embedding_width ?? null,
     licence: fields.licence,
     origin: fields.origin,
+    made: fields.made ?? null,
   };
   const { height, width } = card.preprocessing;
   const misfit = stridesOf(card.output).find((pixels) => height % pixels !== 0 || width % pixels !== 0);

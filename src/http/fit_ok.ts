@@ -13,7 +13,7 @@ export function fitOkRoute({ service, config }: AppParts): Route {
     path: '/fit_ok',
     heavy: true,
     handle: async (c) => {
-      const { fields, files } = await readFormRequest(c, fitOkForm, config);
+      const { fields, pictures } = await readFormRequest(c, fitOkForm, ['images', 'images[]'], config);
       const key = requestedModel(c, fields);
       if (fields.use_dataset) {
         throw new InspectionError(
@@ -21,7 +21,6 @@ export function fitOkRoute({ service, config }: AppParts): Route {
           'Insufficient OK samples: 0 are stored for this role and ROI; this version keeps no dataset yet, so post the pictures as images.',
         );
       }
-      const pictures = files.filter((file) => file.field === 'images' || file.field === 'images[]');
       if (pictures.length === 0) {
         throw new InspectionError('no_images', 'The form has no pictures; send at least one file in the field images.');
       }

@@ -1,6 +1,7 @@
 import { InspectionError } from '../errors.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { type AppParts, type Route, rounded } from './app.ts';
+import { goneSignal } from './context.ts';
 import { readFormRequest } from './request_body.ts';
 import { inferForm } from './schemas.ts';
 import { requestedModel } from './validation.ts';
@@ -12,25 +13,28 @@ export function inferRoute({ service, config }: AppParts): Route {
     path: '/infer',
     heavy: true,
     handle: async (c) => {
-      const { fields, files } = await readFormRequest(c, inferForm, config);
+      const { fields, pictures } = await readFormRequest(c, inferForm, ['image'], config);
       const key = requestedModel(c, fields);
       const shape = parseShapeText(fields.shape ?? '');
-      const [picture, ...more] = files.filter((file) => file.field === 'image');
+      const [picture, ...more] = pictures;
       if (picture === undefined) {
         throw new InspectionError('missing_field', 'The field image is missing; send one picture as a file.');
       }
       if (more.length > 0) {
         throw new InspectionError('invalid_value', `The field image holds ${more.length + 1} files; send one picture.`);
       }
-      const inspection = await service.inspect({
-        key,
-        mmPerPx: fields.mm_per_px,
-        picture,
-        shape,
-        includeHeatmap: fields.include_heatmap,
-        explain: fields.explain,
-        scorePValue: fields.score_p_value,
-      });
+      const inspection = await service.inspect(
+        {
+          key,
+          mmPerPx: fields.mm_per_px,
+          picture,
+          shape,
+          includeHeatmap: fields.include_heatmap,
+          explain: fields.explain,
+          scorePValue: fields.score_p_value,
+        },
+        goneSignal(c),
+      );
       for (const [step, ms] of Object.entries(inspection.steps)) c.get('steps')[step] = rounded(ms);
       const { heatmapPng } = inspection;
       return c.json({

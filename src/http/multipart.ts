@@ -33,7 +33,8 @@ const pictureFields: ReadonlySet<string> = new Set(['image', 'images', 'images[]
 /**
  * Reads a multipart form as browsers, curl and .NET's HttpClient write it: quoted or bare boundary and part names, a
  * Content-Type on every text part, `filename*`. What a part is depends on its field, not on its file name or type: a
- * browser sends a `Blob` of JSON with `filename="blob"`. A part without a name is ignored.
+ * browser sends a `Blob` of JSON with `filename="blob"`. Only a picture with neither a file name nor the type
+ * application/octet-stream comes out as text. A part without a name is ignored.
  *
  * Memory: the whole body is held, at most `maxBodyBytes`.
  *

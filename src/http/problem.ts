@@ -37,7 +37,10 @@ export const statusOf = {
   // A damaged model or an unusable card is for the plant to mend: the service is fine and other models are served.
   damaged_file: 503,
   invalid_model_card: 503,
+  invalid_weights: 503,
   extractor_not_found: 503,
+  download_failed: 502,
+  download_changed: 502,
   invalid_config: 500,
   shape_mismatch: 500,
   internal_error: 500,

@@ -112,14 +112,32 @@ export const booleanText = (what: string, fallback: boolean) =>
 /** No score is near it, and the sum of as many as may be sent stays a number. */
 const maxScoreSize = 1e100;
 
-const finiteScores = (what: string) =>
-  z.array(
-    z.number(`${what} must hold finite numbers only.`).refine((score) => Math.abs(score) <= maxScoreSize, {
-      error: (issue) =>
-        `${what} must hold finite numbers from -${maxScoreSize} to ${maxScoreSize} only; one is ${String(issue.input)}.`,
-    }),
-    `${what} must be a list of numbers.`,
-  );
+/** Beyond this a calibration is a mistake, not a set of parts. */
+const maxScores = 1_000_000;
+
+/** A JSON list of scores, looked at as a whole: an issue for every wrong score takes seconds per million of them. */
+const scoreList = (what: string, { least }: { readonly least: number }) =>
+  z
+    .custom<readonly number[]>()
+    .superRefine((value, context) => {
+      const fault = faultOfScores(what, value, least);
+      if (fault !== null) context.addIssue({ code: 'custom', ...fault });
+    })
+    .meta({ type: 'array', items: { type: 'number' }, minItems: least, maxItems: maxScores });
+
+function faultOfScores(what: string, value: unknown, least: number) {
+  const wrongType = { code: 'invalid_type' };
+  if (!Array.isArray(value)) return { message: `${what} must be a list of numbers.`, params: wrongType };
+  if (value.length < least) return { message: `${what} must hold at least one score.` };
+  if (value.length > maxScores) return { message: `${what} must hold at most ${maxScores} scores.` };
+  if (value.some((score) => typeof score !== 'number'))
+    return { message: `${what} must hold finite numbers only.`, params: wrongType };
+  const tooLarge = (value as number[]).find((score) => !(Math.abs(score) <= maxScoreSize));
+  if (tooLarge === undefined) return null;
+  return {
+    message: `${what} must hold finite numbers from -${maxScoreSize} to ${maxScoreSize} only; one is ${tooLarge}.`,
+  };
+}
 
 /** A number of JSON strictly between 0 and 1. */
 const shareNumber = (what: string) =>
@@ -130,29 +148,21 @@ const shareNumber = (what: string) =>
     })
     .nullish();
 
-/** Beyond this a calibration is a mistake, not a set of parts. */
-const maxScores = 1_000_000;
-
 export const calibrateNgRequest = z
   .object(
     {
       role_id: roleId,
       roi_id: roiId,
-      ok_scores: finiteScores('ok_scores')
-        .min(1, 'ok_scores must hold at least one score.')
-        .max(maxScores, `ok_scores must hold at most ${maxScores} scores.`)
+      ok_scores: scoreList('ok_scores', { least: 1 })
         .optional()
         .meta({ description: 'Scores of good parts that are not in the memory. Required unless use_leave_one_out.' }),
       use_leave_one_out: z.boolean('use_leave_one_out must be true or false.').nullish().meta({
         description:
           'True: take the scores that the good pictures of the fit would have if they were not in the memory, in place of ok_scores. Pictures that look bad are left out.',
       }),
-      ng_scores: finiteScores('ng_scores')
-        .max(maxScores, `ng_scores must hold at most ${maxScores} scores.`)
-        .nullish()
-        .meta({
-          description: 'Scores of bad parts; null or absent when there are none.',
-        }),
+      ng_scores: scoreList('ng_scores', { least: 0 }).nullish().meta({
+        description: 'Scores of bad parts; null or absent when there are none.',
+      }),
       mm_per_px: mmPerPxNumber.nullish().meta({ description: "Default: the recipe's value, else 0.2." }),
       area_mm2_thr: z
         .number('area_mm2_thr must be a number.')

@@ -63,14 +63,19 @@ export function requestedModel(
 /**
  * Parses JSON text strictly: UTF-8, one value, no NaN.
  *
+ * @param contentType what the caller says the bytes are; named in the refusal when it is not JSON
  * @throws InspectionError `invalid_json`
  */
-export function parseJson(bytes: Uint8Array): unknown {
+export function parseJson(bytes: Uint8Array, contentType = 'application/json'): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
     const reason = cause instanceof SyntaxError ? cause.message.slice(0, 200) : 'it is not UTF-8';
-    throw new InspectionError('invalid_json', `The body is not valid JSON: ${reason}.`, { cause });
+    const found = bytes.byteLength === 0 ? 'it is empty' : reason;
+    const hint = /json/i.test(contentType)
+      ? ''
+      : ` This endpoint reads application/json; the request's Content-Type is ${contentType.slice(0, 100)}.`;
+    throw new InspectionError('invalid_json', `The body is not valid JSON: ${found}.${hint}`, { cause });
   }
 }
 

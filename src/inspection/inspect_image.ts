@@ -87,34 +87,42 @@ export interface InspectParts {
  * Inspects one picture. Memory and calibration come from the same place, and the calibration counts only for the very
  * memory it was made with; a memory that is replaced meanwhile is noticed and the new one asked instead.
  *
+ * @param signal fires when nobody waits for the answer any more: no further step is begun
  * @throws InspectionError `memory_not_fitted`, `extractor_mismatch`, `mm_per_px_conflict`, `invalid_shape`, `empty_mask`,
- *   `damaged_file`, and the codes of `images/`
+ *   `damaged_file`, the codes of `images/`, and `request_aborted` when the signal has fired
  */
-export async function inspectImage(parts: InspectParts, request: InspectRequest): Promise<Inspection> {
+export async function inspectImage(
+  parts: InspectParts,
+  request: InspectRequest,
+  signal?: AbortSignal,
+): Promise<Inspection> {
   const { vision, models } = parts;
   await requireScale(models, request.key.recipeId, request.mmPerPx);
   await requireMemory(parts, request.key);
-  const picture = await vision.prepare(request.picture.bytes, request.picture.name);
-  const { place, memory, calibration, measured } = await measureWithOneModel(parts, request, picture);
+  const picture = await vision.prepare(request.picture.bytes, request.picture.name, signal);
+  const { place, memory, calibration, measured } = await measureWithOneModel(parts, request, picture, signal);
 
   const threshold = calibration?.threshold ?? null;
   const wantsReasons = request.explain === true && measured.matches !== null;
-  const drawing = await vision.draw({
-    // Drawing takes them away.
-    distances: wantsReasons ? measured.distances.slice() : measured.distances,
-    grid: measured.grid,
-    frame: picture.frame,
-    size: picture.size,
-    shape: request.shape,
-    sigmaPx: parts.scoreRule.sigmaPx,
-    scoreMode: memory.scoreMode,
-    scorePercentile: parts.scoreRule.percentile,
-    threshold,
-    areaMm2Thr: calibration?.area_mm2_thr ?? parts.areaMm2Thr,
-    mmPerPx: request.mmPerPx,
-    heatmap: request.includeHeatmap,
-    map: request.keepMap === true,
-  });
+  const drawing = await vision.draw(
+    {
+      // Drawing takes them away.
+      distances: wantsReasons ? measured.distances.slice() : measured.distances,
+      grid: measured.grid,
+      frame: picture.frame,
+      size: picture.size,
+      shape: request.shape,
+      sigmaPx: parts.scoreRule.sigmaPx,
+      scoreMode: memory.scoreMode,
+      scorePercentile: parts.scoreRule.percentile,
+      threshold,
+      areaMm2Thr: calibration?.area_mm2_thr ?? parts.areaMm2Thr,
+      mmPerPx: request.mmPerPx,
+      heatmap: request.includeHeatmap,
+      map: request.keepMap === true,
+    },
+    signal,
+  );
   // NaN compares as smaller than every threshold: the part would pass.
   if (!Number.isFinite(drawing.score)) {
     throw new InspectionError(
@@ -187,14 +195,15 @@ const maxReplacements = 5;
 
 async function measureWithOneModel(
   parts: InspectParts,
-  { key, explain: wanted }: InspectRequest,
+  { key, explain: matches }: InspectRequest,
   picture: PreparedPicture,
+  signal: AbortSignal | undefined,
 ) {
   for (let attempt = 0; attempt < maxReplacements; attempt++) {
     const { place, address, memory } = await requireMemory(parts, key);
     const stored = await parts.models.readCalibration(place);
     const state = calibrationState(stored, memory, parts.scoreRule);
-    const measured = await parts.vision.measure(picture, address, wanted);
+    const measured = await parts.vision.measure(picture, address, { matches, signal });
     if (measured.memoryId === memory.memoryId) {
       return { place, memory, calibration: state === 'valid' ? (stored ?? null) : null, measured };
     }

@@ -18,6 +18,8 @@ export interface OutputTensor {
 export interface OnnxSession {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
+  /** Where it runs: what was wished for, or the CPU where that is not to be had. */
+  readonly device: Device;
   /** Declared dims of an input; free ones are -1. */
   inputDims(name: string): readonly number[];
   /** @throws InspectionError `internal_error` with the engine's message as its cause */
@@ -25,13 +27,18 @@ export interface OnnxSession {
   dispose(): Promise<void>;
 }
 
+/** ONNX Runtime's execution providers that may serve. */
+export type Device = 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
+
 export interface SessionOptions {
-  /** Threads of one run, ≥ 1. */
+  /** Threads of one run on the CPU, ≥ 1. */
   readonly threads: number;
+  /** What the device lacks, and everything if there is no such device, runs on the CPU. Absent: the CPU. */
+  readonly device?: Device;
 }
 
 /**
- * Loads an ONNX graph on the CPU provider. ONNX Runtime itself is loaded here, on first use (about 60 ms), so that a
+ * Loads an ONNX graph. ONNX Runtime itself is loaded here, on first use (about 60 ms), so that a
  * process which never infers never pays for it.
  *
  * @param model the file's bytes, or its path (for weights of many megabytes: they are then read by the engine)
@@ -41,7 +48,6 @@ export async function openSession(model: Uint8Array | string, options: SessionOp
   keepRuntimeSilent();
   const ort = await import('onnxruntime-node');
   const settings: InferenceSession.SessionOptions = {
-    executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',
     executionMode: 'sequential',
     intraOpNumThreads: options.threads,
@@ -50,13 +56,22 @@ export async function openSession(model: Uint8Array | string, options: SessionOp
     // Threads that spin for more work take the cores from the other session and the pixel threads beside it.
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   };
-  let session: InferenceSession;
+  // Two calls because the library's overloads do not take the union.
+  const create = (providers: readonly string[]): Promise<InferenceSession> => {
+    const wanted = { ...settings, executionProviders: providers };
+    return typeof model === 'string'
+      ? ort.InferenceSession.create(model, wanted)
+      : ort.InferenceSession.create(model, wanted);
+  };
+  const { device = 'cpu' } = options;
+  let session: InferenceSession | null = null;
+  // A provider that this build lacks is passed over in silence by `create`, so it is looked up first.
+  if (device !== 'cpu' && ort.listSupportedBackends().some(({ name }) => name === device)) {
+    session = await create([device, 'cpu']).catch(() => null);
+  }
+  const used = session === null ? 'cpu' : device;
   try {
-    // Two calls because the library's overloads do not take the union.
-    session =
-      typeof model === 'string'
-        ? await ort.InferenceSession.create(model, settings)
-        : await ort.InferenceSession.create(model, settings);
+    session ??= await create(['cpu']);
   } catch (cause) {
     throw new InspectionError(
       'invalid_model_card',
@@ -64,9 +79,14 @@ export async function openSession(model: Uint8Array | string, options: SessionOp
       { cause },
     );
   }
+  return withSession(ort, session, used);
+}
+
+function withSession(ort: typeof import('onnxruntime-node'), session: InferenceSession, device: Device): OnnxSession {
   return {
     inputNames: session.inputNames,
     outputNames: session.outputNames,
+    device,
     inputDims: (name) => {
       const meta = session.inputMetadata.find((item) => item.name === name);
       if (meta === undefined || !meta.isTensor) return [];

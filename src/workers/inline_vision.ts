@@ -2,17 +2,27 @@ import { createFitSteps } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
 import { drawPicture, maskOf, type PixelSettings, preparePicture, repairIndex, thumbnailOf } from './pixel_steps.ts';
 import type { Vision } from './vision.ts';
+import { requireCaller } from './waiting_line.ts';
 
 /** The same steps in the calling thread: for tests and for programs that do one thing. Calls must not overlap. */
 export function inlineVision(settings: { readonly pixels: PixelSettings; readonly network: NetworkSettings }): Vision {
   const network = createNetworkSteps(settings.network);
   const fitting = createFitSteps(settings.network);
   return {
-    prepare: (bytes, name) => preparePicture(bytes, name, settings.pixels),
+    prepare: async (bytes, name, signal) => {
+      requireCaller(signal);
+      return await preparePicture(bytes, name, settings.pixels);
+    },
     embed: network.embed,
-    measure: network.measure,
+    measure: async (picture, memory, { matches, signal } = {}) => {
+      requireCaller(signal);
+      return await network.measure(picture, memory, matches);
+    },
     describe: network.describe,
-    draw: drawPicture,
+    draw: async (order, signal) => {
+      requireCaller(signal);
+      return await drawPicture(order);
+    },
     thumbnail: (bytes, name, maxSide) => thumbnailOf(bytes, name, maxSide, settings.pixels),
     mask: (bytes, name) => maskOf(bytes, name, settings.pixels),
     repairIndex: (place) => repairIndex(place, settings.pixels),

@@ -7,6 +7,7 @@ import type { NetworkSettings } from './network_steps.ts';
 import { movable, type Outcome, unwrap, type WorkerStart } from './outcome.ts';
 import type { PixelSettings } from './pixel_steps.ts';
 import type { FitHooks, FitOrder, FittedMemory, Vision } from './vision.ts';
+import { createWaitingLine, type WaitingLine } from './waiting_line.ts';
 
 export interface ThreadedVisionSettings {
   readonly pixels: PixelSettings;
@@ -15,6 +16,19 @@ export interface ThreadedVisionSettings {
   readonly networkWorkers: number;
   /** Threads that decode, draw and encode. */
   readonly pixelWorkers: number;
+}
+
+/** Threads for one kind of step, and the line before them. */
+interface Crew {
+  readonly line: WaitingLine;
+  /** @throws InspectionError `shutting_down` */
+  readonly pool: () => Piscina;
+}
+
+interface StepOptions {
+  /** Arrays to be moved. */
+  readonly give?: readonly ArrayBufferView[];
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How often a running fit is asked for its progress. */
@@ -32,33 +46,34 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
   const pools: Piscina[] = [];
   const running = new Set<Promise<unknown>>();
 
-  const lazyPool = <S>(name: string, size: number, settings: S): (() => Piscina) => {
+  const crew = <S>(name: string, size: number, settings: S): Crew => {
     let pool: Piscina | null = null;
-    return () => {
-      if (closed) throw new InspectionError('shutting_down', 'The service is shutting down and takes no more work.');
-      pool ??= openPool(name, size, { settings, closing } satisfies WorkerStart<S>);
-      if (!pools.includes(pool)) pools.push(pool);
-      return pool;
+    return {
+      line: createWaitingLine(size),
+      pool: () => {
+        if (closed) throw new InspectionError('shutting_down', 'The service is shutting down and takes no more work.');
+        pool ??= openPool(name, size, { settings, closing } satisfies WorkerStart<S>);
+        if (!pools.includes(pool)) pools.push(pool);
+        return pool;
+      },
     };
   };
-  const pixels = lazyPool('pixel_worker', settings.pixelWorkers, settings.pixels);
-  const network = lazyPool('network_worker', settings.networkWorkers, settings.network);
-  const fitting = lazyPool<FitSettings>('fit_worker', 1, { threads: settings.network.threads });
+  const pixels = crew('pixel_worker', settings.pixelWorkers, settings.pixels);
+  const network = crew('network_worker', settings.networkWorkers, settings.network);
+  const fitting = crew<FitSettings>('fit_worker', 1, { threads: settings.network.threads });
 
-  const run = async <T>(
-    pool: () => Piscina,
-    name: string,
-    task: unknown,
-    give: readonly ArrayBufferView[] = [],
-  ): Promise<T> => {
-    const answer: Promise<Outcome<T>> = pool().run(task, { name, transferList: movable(give) });
-    running.add(answer);
-    try {
-      return unwrap(await answer);
-    } finally {
-      running.delete(answer);
-    }
-  };
+  // The line is ours: piscina 5.3 moves a task that finds no thread to the end of its queue, and its signal also ends the
+  // thread of a task that has begun.
+  const run = <T>({ line, pool }: Crew, name: string, task: unknown, { give = [], signal }: StepOptions = {}) =>
+    line.enter(async (): Promise<T> => {
+      const answer: Promise<Outcome<T>> = pool().run(task, { name, transferList: movable(give) });
+      running.add(answer);
+      try {
+        return unwrap(await answer);
+      } finally {
+        running.delete(answer);
+      }
+    }, signal);
 
   const fit = async (order: FitOrder, hooks: FitHooks = {}): Promise<FittedMemory> => {
     const gauge = new Int32Array(new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT));
@@ -75,7 +90,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
         fitting,
         'fit',
         { order, gauge },
-        order.pictures.map(({ embeddings }) => embeddings.data),
+        { give: order.pictures.map(({ embeddings }) => embeddings.data), signal: hooks.signal },
       );
       look();
       return fitted;
@@ -91,13 +106,14 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
   };
 
   return {
-    prepare: (bytes, name) => run(pixels, 'prepare', { bytes, name }, [bytes]),
-    embed: (picture) => run(network, 'embed', picture, [picture.input.data]),
-    measure: (picture, memory, matches = false) => run(network, 'measure', { picture, memory, matches }),
+    prepare: (bytes, name, signal) => run(pixels, 'prepare', { bytes, name }, { give: [bytes], signal }),
+    embed: (picture) => run(network, 'embed', picture, { give: [picture.input.data] }),
+    measure: (picture, memory, { matches = false, signal } = {}) =>
+      run(network, 'measure', { picture, memory, matches }, { signal }),
     describe: (memory) => run(network, 'describe', memory),
-    draw: (order) => run(pixels, 'draw', order, [order.distances]),
-    thumbnail: (bytes, name, maxSide) => run(pixels, 'thumbnail', { bytes, name, maxSide }, [bytes]),
-    mask: (bytes, name) => run(pixels, 'mask', { bytes, name }, [bytes]),
+    draw: (order, signal) => run(pixels, 'draw', order, { give: [order.distances], signal }),
+    thumbnail: (bytes, name, maxSide) => run(pixels, 'thumbnail', { bytes, name, maxSide }, { give: [bytes] }),
+    mask: (bytes, name) => run(pixels, 'mask', { bytes, name }, { give: [bytes] }),
     repairIndex: (place) => run(pixels, 'repairIndex', place),
     fit,
     warm: async () => {

@@ -166,6 +166,12 @@ export interface FittedMemory {
   readonly leftOutScores: readonly (number | null)[];
 }
 
+export interface MeasureOptions {
+  /** Say where each patch found its nearest. */
+  readonly matches?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface FitHooks {
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -175,14 +181,17 @@ export interface FitHooks {
  * The heavy steps of okng, off the event loop. The bytes of `prepare`, the picture of `embed` and the embeddings of `fit`
  * are given away: with worker threads they are moved, not copied. A picture may be measured again, so `measure` copies.
  *
- * Errors: what the steps throw, with their codes; `shutting_down` after `close`.
+ * Steps wait for a thread in the order they came. A step whose signal fires before it has begun costs none: it is not begun.
+ *
+ * Errors: what the steps throw, with their codes; `request_aborted` when the signal fired before the step began;
+ * `shutting_down` after `close`.
  */
 export interface Vision {
   /** Decodes and letterboxes. @throws InspectionError the codes of `images/` */
-  prepare(bytes: Uint8Array, name: string): Promise<PreparedPicture>;
+  prepare(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<PreparedPicture>;
   embed(picture: PreparedPicture): Promise<EmbeddedPicture>;
   /** @throws InspectionError `damaged_file`; `extractor_mismatch` when the widths or grids differ */
-  measure(picture: PreparedPicture, memory: MemoryAddress, matches?: boolean): Promise<MeasuredPicture>;
+  measure(picture: PreparedPicture, memory: MemoryAddress, options?: MeasureOptions): Promise<MeasuredPicture>;
   /** @throws InspectionError `damaged_file` */
   describe(memory: MemoryAddress): Promise<MemoryDescription>;
   /** A small JPEG of a picture, longest side at most `maxSide`. @throws InspectionError the codes of `images/` */
@@ -192,7 +201,7 @@ export interface Vision {
   /** See `ModelStore.ensureIndex`; reads the memory itself. @throws InspectionError `damaged_file`, `storage_full` */
   repairIndex(place: ModelPlace): Promise<IndexState>;
   /** Map, mask, score, regions and the heatmap's PNG. @throws InspectionError `empty_mask`, `invalid_shape` */
-  draw(order: DrawOrder): Promise<Drawing>;
+  draw(order: DrawOrder, signal?: AbortSignal): Promise<Drawing>;
   /** Coreset and the bytes of the files. @throws InspectionError `request_aborted` when the signal fires */
   fit(order: FitOrder, hooks?: FitHooks): Promise<FittedMemory>;
   /** Loads the extractor and the codecs, so that the first picture is as fast as the next. */

@@ -6,7 +6,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { auroc } from '../../src/evaluation/auroc.ts';
 import { calibrateNgResponse, fitOkResponse, healthResponse, inferResponse } from '../../src/http/responses.ts';
 import { defectKinds, type PartPicture, partPictures, partsFolder, partsMmPerPx } from '../parts.ts';
-import { type CalibrateAnswer, type FitAnswer, get, type InferAnswer, postForm, postJson } from './client.ts';
+import {
+  type CalibrateAnswer,
+  type Fields,
+  type FitAnswer,
+  get,
+  type InferAnswer,
+  postForm,
+  postJson,
+} from './client.ts';
 import { type OkngProcess, startOkng } from './process.ts';
 
 /**
@@ -27,10 +35,12 @@ afterAll(async () => {
   rmSync(modelsDir, { recursive: true, force: true });
 });
 
-async function infer(folder: string): Promise<readonly InferAnswer[]> {
+async function infer(folder: string, fields: Fields = {}): Promise<readonly InferAnswer[]> {
   const answers: InferAnswer[] = [];
   for (const picture of partPictures(folder)) {
-    const { status, body } = await postForm<InferAnswer>(`${okng.url}/infer`, model, [{ ...picture, field: 'image' }]);
+    const { status, body } = await postForm<InferAnswer>(`${okng.url}/infer`, { ...model, ...fields }, [
+      { ...picture, field: 'image' },
+    ]);
     expect(status, JSON.stringify(body)).toBe(200);
     answers.push(inferResponse.parse(body));
   }
@@ -126,7 +136,17 @@ describe('the main job', () => {
   });
 
   it('answers exactly as before after SIGKILL in the middle of a second fit and a new start', async () => {
-    const before = await infer('test/good');
+    const everything = { explain: 'true', score_p_value: 'true' };
+    const inferAll = async () => [...(await infer('test/good', everything)), ...(await infer('test/dent', everything))];
+    const before = await inferAll();
+    // The parts lie alike: the answers hang on the positions too, and on where the memory's rows come from.
+    const trained = partPictures('train/good').map(({ name }) => name);
+    for (const { params, explanations = [], score_p_value: p } of before) {
+      expect(params.position_weight).toBeGreaterThan(0.05);
+      expect(explanations.length).toBeGreaterThan(0);
+      for (const { nearest } of explanations) expect(trained).toContain(nearest.picture);
+      expect(p).toBeGreaterThan(0);
+    }
     const files = () =>
       readdirSync(modelsDir)
         .filter((name) => !name.startsWith('.tmp-'))
@@ -145,7 +165,7 @@ describe('the main job', () => {
     expect(files()).toEqual(filesBefore);
 
     okng = await startOkng({ BDI_MODELS_DIR: modelsDir });
-    const after = await infer('test/good');
+    const after = await inferAll();
     const withoutIds = (answers: readonly InferAnswer[]) => answers.map(({ request_id: _, ...rest }) => rest);
     expect(withoutIds(after)).toEqual(withoutIds(before));
   });

@@ -5,13 +5,15 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { tokenCard, writeCard } from '../extractors/model_card_file.ts';
 import { type PartPicture, partPictures, partsMmPerPx } from '../parts.ts';
 import { type FitAnswer, get, type InferAnswer, postForm } from './client.ts';
 import { type OkngProcess, startOkng } from './process.ts';
@@ -105,6 +107,54 @@ describe('a start that cannot be', () => {
   });
 });
 
+describe('the log', () => {
+  it('has one line for every request, with its id and the time of each step', async () => {
+    const okng = await start();
+    await postForm(`${okng.url}/fit_ok`, model, [{ ...part, field: 'images' }], { 'X-Request-Id': 'fit 1' });
+    await postForm(`${okng.url}/infer`, model, [{ ...part, field: 'image' }], { 'X-Request-Id': 'shot 1' });
+    const lineOf = (id: string) => okng.log.filter((line) => line.msg === 'request' && line.request_id === id);
+    await until(() => lineOf('shot 1').length > 0);
+    const [fit] = lineOf('fit 1') as [Record<string, object>];
+    const [shot] = lineOf('shot 1') as [Record<string, object>];
+    expect(fit).toMatchObject({ method: 'POST', path: '/fit_ok', status: 200, recipe_id: 'default' });
+    expect(Object.keys(fit.steps as object).join(' ')).toBe('decode prepare extract coreset write');
+    expect(Object.keys(shot.steps as object).join(' ')).toBe('decode prepare extract search map regions encode');
+    for (const ms of Object.values({ ...fit.steps, ...shot.steps })) expect(ms).toBeGreaterThanOrEqual(0);
+    expect([...lineOf('fit 1'), ...lineOf('shot 1')]).toHaveLength(2);
+  });
+});
+
+describe('a model of another extractor', () => {
+  it('is refused, told what to do, and left as it is', async () => {
+    const first = await start();
+    await postFit(first, {}, good.slice(0, 2));
+    const before = await infer(first);
+    await first.kill('SIGTERM');
+    const files = () => readdirSync(modelsDir).map((name) => [name, statSync(join(modelsDir, name)).mtimeMs]);
+    const untouched = files();
+
+    const folder = mkdtempSync(join(tmpdir(), 'okng-card-'));
+    const card = await writeCard(join(folder, 'card.json'), tokenCard());
+    const other = await start({ EXTRACTOR: card });
+    expect((await get<{ model: string }>(`${other.url}/health`)).body.model).toBe('tiny_tokens');
+    expect(await infer(other)).toMatchObject({
+      status: 409,
+      body: {
+        code: 'extractor_mismatch',
+        error: expect.stringMatching(
+          /made with the extractor embedded_filter_bank .* runs tiny_tokens .*fit this role and ROI again, or start the service with EXTRACTOR/,
+        ),
+      },
+    });
+    await other.kill('SIGTERM');
+    rmSync(folder, { recursive: true });
+    expect(files()).toEqual(untouched);
+
+    const again = await infer(await start());
+    expect(again.body.score).toBe(before.body.score);
+  });
+});
+
 describe('broken files', () => {
   it('a damaged model is reported by name, 503; the others are served, and a new fit mends it', async () => {
     const okng = await start();
@@ -184,6 +234,48 @@ describe('shutdown', () => {
     expect(await answer).toMatchObject({ status: 503, body: { code: 'shutting_down' } });
     expect(okng.log.at(-1)).toMatchObject({ msg: 'stopped', clean: false });
     expect(files()).toEqual(before);
+  });
+});
+
+describe('callers who leave', () => {
+  const waiting = 24;
+
+  it('while their pictures wait cost no thread and hold no place in the queue', async () => {
+    const okng = await start({ BDI_WORKERS: '1', BDI_THREADS: '1', BDI_QUEUE_LIMIT: String(waiting) });
+    await postFit(okng, {}, good.slice(0, 3));
+    const form = new FormData();
+    for (const [name, value] of Object.entries(model)) form.append(name, value);
+    form.append('image', new File([part.bytes as Uint8Array<ArrayBuffer>], part.name));
+    const request = new Request(`${okng.url}/infer`, { method: 'POST', body: form });
+    const body = Buffer.from(await request.arrayBuffer());
+    const head = [
+      'POST /infer HTTP/1.1',
+      'Host: okng',
+      `Content-Type: ${request.headers.get('content-type')}`,
+      `Content-Length: ${body.length}`,
+    ].join('\r\n');
+    const { hostname, port } = new URL(okng.url);
+    const sockets = Array.from({ length: waiting }, () => connect(Number(port), hostname));
+    const firstAnswer = Promise.race(sockets.map((socket) => new Promise((resolve) => socket.once('data', resolve))));
+    const send = (socket: Socket) =>
+      new Promise((sent) => {
+        socket.on('error', () => undefined);
+        socket.write(`${head}\r\n\r\n`);
+        socket.write(body, sent);
+      });
+    await Promise.all(sockets.map(send));
+    // One thread: with the first answer nearly all of the others are still waiting for it.
+    await firstAnswer;
+    for (const socket of sockets) socket.destroy();
+    const requests = () => okng.log.filter(({ msg, path }) => msg === 'request' && path === '/infer');
+    await until(() => requests().length === waiting);
+    const dropped = okng.log.filter(({ code }) => code === 'request_aborted');
+    const worked = requests().filter(({ steps }) => steps !== undefined);
+    expect(dropped.length + worked.length).toBe(waiting);
+    expect(dropped.length).toBeGreaterThan(waiting / 2);
+    expect(okng.log.filter(({ level }) => Number(level) >= 50)).toEqual([]);
+    const together = await Promise.all(Array.from({ length: waiting }, () => infer(okng)));
+    expect(together.map(({ status }) => status)).toEqual(together.map(() => 200));
   });
 });
 

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { rmSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { healthResponse, problemBody } from '../../src/http/responses.ts';
 import { answer, startTestApp, type TestApp } from './test_app.ts';
 
@@ -228,6 +229,45 @@ describe('probes', () => {
     });
   });
 
+  it('is warmed again every ten seconds after a failure, until that succeeds or the service is closed', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const cold = await startTestApp();
+      // Real reading and loading goes on between two ticks of the clock.
+      const until = async (condition: () => boolean) => {
+        while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+      };
+      const problems = async () => (await answer(await cold.app.request('/readyz'))).body.problems;
+      writeFileSync(cold.modelsDir, 'a file where the folder must be');
+      await expect(cold.service.warm()).rejects.toMatchObject({ code: 'not_ready' });
+      expect(await problems()).toEqual([expect.stringContaining('BDI_MODELS_DIR')]);
+      for (let failures = 0; failures < 2; failures++) {
+        expect(vi.getTimerCount()).toBe(1);
+        vi.advanceTimersByTime(10_000);
+        await until(() => vi.getTimerCount() === 1);
+        expect(await problems()).toEqual([expect.stringContaining('BDI_MODELS_DIR')]);
+      }
+      rmSync(cold.modelsDir);
+      vi.advanceTimersByTime(9_999);
+      expect(cold.service.readiness().ready).toBe(false);
+      vi.advanceTimersByTime(1);
+      await until(() => cold.service.readiness().ready);
+      expect((await cold.app.request('/readyz')).status).toBe(200);
+      expect(vi.getTimerCount()).toBe(0);
+      await cold.close();
+
+      const broken = await startTestApp();
+      writeFileSync(broken.modelsDir, '');
+      await expect(broken.service.warm()).rejects.toMatchObject({ code: 'not_ready' });
+      await broken.close();
+      vi.advanceTimersByTime(10_000);
+      for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('is ready at once with light import', async () => {
     const light = await startTestApp({ BDI_LIGHT_IMPORT: '1' });
     expect((await light.app.request('/readyz')).status).toBe(200);
@@ -284,6 +324,18 @@ describe('documentation', () => {
     const notReady = paths['/readyz']?.get.responses['503']?.content;
     expect(notReady).toMatchObject({ 'application/json': { schema: { properties: { problems: { type: 'array' } } } } });
     expect(notReady).not.toHaveProperty('application/problem+json');
+  });
+
+  it('says that scores are lists of numbers, and how many', async () => {
+    const { body } = await answer(await okng.app.request('/openapi.json'));
+    const { paths } = body as {
+      paths: Record<string, { post: { requestBody: { content: Record<string, { schema: { properties: object } }> } } }>;
+    };
+    const list = (minItems: number) => ({ type: 'array', items: { type: 'number' }, minItems, maxItems: 1_000_000 });
+    expect(paths['/calibrate_ng']?.post.requestBody.content['application/json']?.schema.properties).toMatchObject({
+      ok_scores: list(1),
+      ng_scores: { anyOf: [list(0), { type: 'null' }] },
+    });
   });
 
   it('serves its page without the internet', async () => {

@@ -70,15 +70,26 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
 
   const both: readonly (readonly [string, Fields, number, string, RegExp])[] = [
     ['missing role_id', without('role_id'), 422, 'missing_field', /role_id is missing/],
+    ['missing roi_id', without('roi_id'), 422, 'missing_field', /roi_id is missing/],
     ['missing mm_per_px', without('mm_per_px'), 422, 'missing_field', /mm_per_px is missing/],
     ['empty role_id', { ...model, role_id: '' }, 400, 'invalid_value', /role_id must not be empty/],
     ['role_id of 300 characters', { ...model, role_id: tooLong }, 400, 'invalid_value', /300 characters; at most 200/],
+    ['roi_id of 300 characters', { ...model, roi_id: tooLong }, 400, 'invalid_value', /roi_id has 300 characters/],
+    ['model_key of 300 characters', { ...model, model_key: tooLong }, 400, 'invalid_value', /model_key has 300/],
     ['mm_per_px 0', { ...model, mm_per_px: '0' }, 400, 'invalid_value', /mm_per_px .* above 0; it is 0/],
     ['mm_per_px NaN', { ...model, mm_per_px: 'NaN' }, 400, 'invalid_value', /mm_per_px .* NaN/],
     ['mm_per_px abc', { ...model, mm_per_px: 'abc' }, 422, 'invalid_type', /mm_per_px must be a number; it is "abc"/],
     ['another scale than the recipe has', { ...model, mm_per_px: '0.2' }, 409, 'mm_per_px_conflict', /0\.2.*0\.1/],
     ['recipe ../x', { ...model, recipe_id: '../x' }, 400, 'invalid_value', /recipe_id "\.\.\/x"/],
     ['recipe last', { ...model, recipe_id: 'LAST' }, 400, 'invalid_value', /reserved/],
+    [
+      'booleans that are none',
+      { ...model, memory_fit: 'maybe', include_heatmap: 'maybe' },
+      422,
+      'invalid_type',
+      /(memory_fit|include_heatmap) must be true\/false, .*; it is "maybe"/,
+    ],
+    ['shape that is no JSON', { ...model, shape: '{"kind":' }, 400, 'invalid_shape', /shape is not valid JSON/],
   ];
   const pictures: readonly (readonly [string, File, number, string, RegExp])[] = [
     ['empty file', file('', 'empty.png'), 400, 'unreadable_image', /"empty.png" is empty/],
@@ -112,12 +123,50 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
     });
 
     it('no picture', async () => {
+      const before = okng.files();
       const code = field === 'images' ? 'no_images' : 'missing_field';
       refused(await postForm(okng, path, model), field === 'images' ? 400 : 422, code, new RegExp(field));
+      expect(okng.files()).toEqual(before);
+    });
+
+    it('a picture as text: no file name, or no bytes but a word', async () => {
+      const before = okng.files();
+      const crlf = '\r\n';
+      const part = (head: string, content: Uint8Array | string) =>
+        Buffer.concat([
+          Buffer.from(`--b${crlf}Content-Disposition: form-data; ${head}${crlf}${crlf}`),
+          Buffer.from(content),
+          Buffer.from(crlf),
+        ]);
+      const bytes = new Uint8Array(await image.arrayBuffer());
+      const send = async (head: string, content: Uint8Array | string) => {
+        const texts = Object.entries(model).map(([name, value]) => part(`name="${name}"`, value));
+        const named = part(`name="${field}"; filename="a.jpg"`, bytes);
+        const body = Buffer.concat([...texts, named, part(head, content), Buffer.from(`--b--${crlf}`)]);
+        const headers = { 'Content-Type': 'multipart/form-data; boundary=b' };
+        return answer(await okng.app.request(path, { method: 'POST', body, headers }));
+      };
+      const sentence = new RegExp(`The field ${field} came as text; send each picture as a file, with a file name`);
+      for (const [head, content] of [
+        [`name="${field}"${crlf}Content-Type: image/jpeg`, bytes],
+        [`name="${field}"`, 'a.jpg'],
+      ] as const) {
+        refused(await send(head, content), 422, 'invalid_type', sentence);
+      }
+      expect(okng.files()).toEqual(before);
     });
 
     it('no form', async () => {
+      const before = okng.files();
       refused(await postJson(okng, path, model), 415, 'unsupported_media_type', /multipart\/form-data/);
+      expect(okng.files()).toEqual(before);
+    });
+
+    it('a body that is packed', async () => {
+      const before = okng.files();
+      const packed = await postForm(okng, path, { ...model, [field]: image }, { 'Content-Encoding': 'gzip' });
+      refused(packed, 415, 'unsupported_media_type', /Content-Encoding is "gzip"; send the body as it is/);
+      expect(okng.files()).toEqual(before);
     });
 
     it('a body over the limit, declared or not', async () => {
@@ -145,7 +194,9 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
     ['a negative width', '{"kind":"rect","w":-1}', /shape.w is -1/],
     ['a list of great depth', `{"kind":"rect","x":${'['.repeat(50_000)}${']'.repeat(50_000)}}`, /shape.x .* a list/],
   ])('shape: %s', async (_, shape, text) => {
+    const before = okng.files();
     refused(await postForm(okng, '/infer', { ...model, shape, image }), 400, 'invalid_shape', text);
+    expect(okng.files()).toEqual(before);
   });
 
   it.each([
@@ -154,12 +205,16 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
     ['an annulus without ring', '{"kind":"annulus","cx":100,"cy":100,"r":10,"r_inner":10}'],
     ['a rectangle of no width', '{"kind":"rect","x":5,"y":5,"w":0,"h":10}'],
   ])('a mask that covers no pixel is never a pass: %s', async (_, shape) => {
-    refused(
-      await postForm(okng, '/infer', { ...model, shape, image }),
-      400,
-      'empty_mask',
-      /covers no pixel of the 384 × 384/,
-    );
+    const before = okng.files();
+    for (const [path, field] of [
+      ['/infer', 'image'],
+      ['/fit_ok', 'images'],
+    ] as const) {
+      const files = field === 'image' ? image : good.slice(0, 3);
+      const answered = await postForm(okng, path, { ...model, shape, [field]: files });
+      refused(answered, 400, 'empty_mask', /covers no pixel of the 384 × 384/);
+    }
+    expect(okng.files()).toEqual(before);
   });
 
   it.each([
@@ -168,6 +223,36 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
     ['no scores', '{"role_id":"a","roi_id":"b","ok_scores":[]}', 400, 'invalid_value', /at least one score/],
     ['a score beyond all numbers', '{"role_id":"a","roi_id":"b","ok_scores":[1e999]}', 400, 'invalid_value', /finite/],
     ['missing scores', '{"role_id":"a","roi_id":"b"}', 422, 'missing_field', /ok_scores is missing/],
+    ['missing role_id', '{"roi_id":"b","ok_scores":[1]}', 422, 'missing_field', /role_id is missing/],
+    ['no body', '', 400, 'invalid_json', /not valid JSON: it is empty/],
+    [
+      'role_id of 300 characters',
+      `{"role_id":"${tooLong}","roi_id":"b","ok_scores":[1]}`,
+      400,
+      'invalid_value',
+      /300 characters; at most 200/,
+    ],
+    [
+      'recipe ../x',
+      '{"role_id":"a","roi_id":"b","ok_scores":[1],"recipe_id":"../x"}',
+      400,
+      'invalid_value',
+      /recipe_id "\.\.\/x"/,
+    ],
+    [
+      'mm_per_px 0',
+      '{"role_id":"a","roi_id":"b","ok_scores":[1],"mm_per_px":0}',
+      400,
+      'invalid_value',
+      /mm_per_px .* above 0; it is 0/,
+    ],
+    [
+      'mm_per_px "abc"',
+      '{"role_id":"a","roi_id":"b","ok_scores":[1],"mm_per_px":"abc"}',
+      422,
+      'invalid_type',
+      /mm_per_px must be a number/,
+    ],
     ['another scale', '{"role_id":"a","roi_id":"b","ok_scores":[1],"mm_per_px":5}', 409, 'mm_per_px_conflict', /5/],
     [
       'scores whose sum is none',
@@ -202,6 +287,51 @@ describe('bad input: a 4xx with a clear sentence, and nothing changed on disk', 
     refused(await postJson(okng, '/calibrate_ng', body), status, code, text);
     expect(okng.files()).toEqual(before);
   });
+
+  describe('/calibrate_ng', () => {
+    const scores = '{"role_id":"a","roi_id":"b","ok_scores":[1]}';
+    const post = async (to: TestApp, body: string, headers: Readonly<Record<string, string>>) =>
+      answer(await to.app.request('/calibrate_ng', { method: 'POST', body, headers }));
+
+    it('a form, which is told what is read here', async () => {
+      const before = okng.files();
+      const form = { 'Content-Type': 'multipart/form-data; boundary=b' };
+      refused(
+        await post(okng, '--b--', form),
+        400,
+        'invalid_json',
+        /reads application\/json; .* is multipart\/form-data/,
+      );
+      expect(okng.files()).toEqual(before);
+    });
+
+    it('a body that is packed', async () => {
+      const before = okng.files();
+      const packed = await post(okng, scores, { 'Content-Encoding': 'br' });
+      refused(packed, 415, 'unsupported_media_type', /Content-Encoding is "br"/);
+      expect(okng.files()).toEqual(before);
+      expect((await post(okng, '{', { 'Content-Encoding': 'identity' })).body.code).toBe('invalid_json');
+    });
+
+    it('a body over the limit, declared or not', async () => {
+      const small = await startTestApp({ BDI_MAX_BODY_MIB: '1' });
+      const body = scores.padEnd(1024 * 1024 + 1);
+      refused(await post(small, body, {}), 413, 'body_too_large', /1 MiB.*BDI_MAX_BODY_MIB/);
+      refused(await post(small, scores, { 'Content-Length': '68157440' }), 413, 'body_too_large', /1 MiB/);
+      expect(small.files()).toEqual({});
+      await small.close();
+    });
+  });
+
+  it('a recipe that nobody has fitted, in a folder where nothing is', async () => {
+    const empty = await startTestApp();
+    for (const recipe of ['default', 'unknown']) {
+      const answered = await postForm(empty, '/infer', { ...model, recipe_id: recipe, image });
+      refused(answered, 400, 'memory_not_fitted', new RegExp(`memory not fitted for .* recipe "${recipe}"`));
+    }
+    expect(empty.files()).toEqual({});
+    await empty.close();
+  });
 });
 
 describe('a model that is not there', () => {
@@ -213,10 +343,12 @@ describe('a model that is not there', () => {
   });
 
   it('is not found through ids that look like paths', async () => {
+    const before = okng.files();
     for (const role of ['../flange', '..', '/etc/passwd', 'flange\u0000', '..\\flange']) {
       const { status, body } = await postForm(okng, '/infer', { ...model, role_id: role, image });
       expect({ status, code: body.code }).toEqual({ status: 400, code: 'memory_not_fitted' });
     }
+    expect(okng.files()).toEqual(before);
   });
 });
 

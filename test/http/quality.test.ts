@@ -1,7 +1,7 @@
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { calibrateNgResponse, fitOkResponse, inferResponse, modelHealthResponse } from '../../src/http/responses.ts';
-import { type PartPicture, partPictures, partsMmPerPx } from '../parts.ts';
+import { defectKinds, type PartPicture, partPictures, partsMmPerPx } from '../parts.ts';
 import { answer, type JsonAnswer, postForm, postJson, startTestApp, type TestApp } from './test_app.ts';
 
 /** What goes beyond the contract's rule: positions, suspects, promises, review, p-values, reasons, drift. */
@@ -47,7 +47,16 @@ describe('a fit', () => {
     const hole = file({ name: 'hole.jpg', bytes });
     const { body } = await postForm(okng, '/fit_ok', { ...model, model_key: 'mixed', images: [...good, hole] });
     // Worst first; a good one may be named as well.
-    expect(fitOkResponse.parse(body).suspect_images[0]?.name).toBe('hole.jpg');
+    const { suspect_images: suspects } = fitOkResponse.parse(body);
+    expect(suspects[0]?.name).toBe('hole.jpg');
+    // And none of them chooses the threshold.
+    const { body: calibration } = await calibrate({
+      model_key: 'mixed',
+      use_leave_one_out: true,
+      score_percentile: 100,
+    });
+    expect(calibration).toMatchObject({ n_ok: good.length + 1 - suspects.length });
+    expect(calibration.threshold).toBeLessThan(Math.min(...suspects.map(({ score }) => score)));
   });
 
   it('can be told the score mode, and to leave positions alone', async () => {
@@ -124,28 +133,50 @@ describe('a model', () => {
     expect((await health('flange/%20')).status).toBe(400);
   });
 
-  it.each([1.1, 0.9])('notices within 200 pictures that the light has become × %d', async (light) => {
-    const unseen = [...partPictures('calibration/good'), ...partPictures('test/good')];
-    const relit = await Promise.all(
-      unseen.map(async ({ name, bytes }) => {
-        const png = await sharp(bytes).linear(light, 0).png({ compressionLevel: 1 }).toBuffer();
-        return file({ name, bytes: new Uint8Array(png) });
-      }),
-    );
-    // The parts' own light varies by some percent; half of the parts come before it changes.
-    const scores: number[] = [];
-    for (const picture of unseen) scores.push((await infer(file(picture))).score);
-    await calibrate({ ok_scores: scores, ng_scores: [10] });
-    for (const picture of unseen) await infer(file(picture));
-    expect((await health()).body).toMatchObject({ drift: { state: 'steady', pictures: unseen.length } });
-    let pictures = 0;
-    let drift = modelHealthResponse.parse((await health()).body).drift;
-    while (pictures < 200 && drift.state !== 'drifted') {
-      await infer(relit[pictures % relit.length] as File);
-      pictures++;
-      drift = modelHealthResponse.parse((await health()).body).drift;
-    }
-    console.log(`× ${light}: noticed by ${drift.by} after ${pictures} pictures`);
-    expect(drift.state).toBe('drifted');
+  describe('that watches the light', () => {
+    // Three sets that have no picture in common: fitted from, calibrated with, watched.
+    const calibrated = partPictures('calibration/good');
+    const watched = partPictures('test/good');
+    const relit = (light: number) =>
+      Promise.all(
+        watched.map(async ({ name, bytes }) => {
+          const png = await sharp(bytes).linear(light, 0).png({ compressionLevel: 1 }).toBuffer();
+          return file({ name, bytes: new Uint8Array(png) });
+        }),
+      );
+    const drift = async () => modelHealthResponse.parse((await health()).body).drift;
+    const follow = async (pictures: readonly File[], most: number) => {
+      let seen = 0;
+      while (seen < most && (await drift()).state !== 'drifted')
+        await infer(pictures[seen++ % pictures.length] as File);
+      return seen;
+    };
+
+    beforeEach(async () => {
+      const okScores: number[] = [];
+      for (const picture of calibrated) okScores.push((await infer(file(picture))).score);
+      const ngScores: number[] = [];
+      for (const kind of defectKinds())
+        for (const picture of partPictures(`calibration/${kind}`)) ngScores.push((await infer(file(picture))).score);
+      expect((await calibrate({ ok_scores: okScores, ng_scores: ngScores })).status).toBe(200);
+      expect(await drift()).toMatchObject({ state: 'steady', pictures: 0 });
+      await follow(watched.map(file), watched.length);
+      expect(await drift()).toMatchObject({ state: 'steady', pictures: watched.length });
+    });
+
+    it.each([1.1, 0.9])('notices within 200 pictures that it has become × %d', async (light) => {
+      const seen = await follow(await relit(light), 200);
+      const { state, by, direction, since } = await drift();
+      console.log(`× ${light}: noticed by ${by} after ${seen} pictures`);
+      expect(state).toBe('drifted');
+      if (by === 'brightness') expect(direction).toBe(light > 1 ? 'higher' : 'lower');
+      // It says when that was, give or take the few pictures that could as well be from before.
+      expect(Math.abs((since as number) - watched.length)).toBeLessThanOrEqual(3);
+    });
+
+    it('is steady over as many pictures as it takes to notice a change, and more, when nothing changes', async () => {
+      await follow(watched.map(file), 48);
+      expect(await drift()).toMatchObject({ state: 'steady', by: null, since: null, pictures: 48 + watched.length });
+    });
   });
 });

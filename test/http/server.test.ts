@@ -17,6 +17,8 @@ interface Started {
   readonly log: Record<string, unknown>[];
   /** The hooks of the fits so far. */
   readonly fits: FitHooks[];
+  /** The signals of the inspections so far. */
+  readonly inspections: AbortSignal[];
   /** Lets the oldest fit that still runs fail with `not_ready`, which is an answer like any other. */
   finishFit(): void;
 }
@@ -30,7 +32,8 @@ const patient: ServerTimeouts = { requestMs: 60_000, headersMs: 20_000, lookMs: 
 async function start(timeouts: ServerTimeouts = patient): Promise<Started> {
   const fits: FitHooks[] = [];
   const finish: (() => void)[] = [];
-  const service: Pick<Service, 'version' | 'health' | 'fit'> = {
+  const inspections: AbortSignal[] = [];
+  const service: Pick<Service, 'version' | 'health' | 'fit' | 'inspect'> = {
     version: '0.0.0',
     health: () => ({ device: 'cpu', model: 'toy', reason: null }),
     fit: (_, hooks = {}) =>
@@ -41,12 +44,19 @@ async function start(timeouts: ServerTimeouts = patient): Promise<Started> {
           reject(new InspectionError('request_aborted', 'The caller is gone.')),
         );
       }),
+    // As if it waited for a thread for ever.
+    inspect: (_, signal) =>
+      new Promise((_resolve, reject) => {
+        if (signal === undefined) throw new Error('An inspection came without a signal.');
+        inspections.push(signal);
+        signal.addEventListener('abort', () => reject(new InspectionError('request_aborted', 'The caller is gone.')));
+      }),
   };
   const log: Record<string, unknown>[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => log.push(JSON.parse(line)) });
   const config = { host: '127.0.0.1', port: 0, maxBodyBytes: 1024 * 1024, queueLimit: 8, corsOrigins: [] };
   const server = await listen(config, service as Service, logger, timeouts);
-  started = { server, log, fits, finishFit: () => finish.shift()?.() };
+  started = { server, log, fits, inspections, finishFit: () => finish.shift()?.() };
   return started;
 }
 
@@ -105,6 +115,29 @@ describe('a caller who leaves', () => {
     await until(() => okng.fits[0]?.signal?.aborted === true);
     await until(() => okng.log.some(({ msg }) => msg === 'request'));
     expect(okng.log.find(({ code }) => code === 'request_aborted')).toMatchObject({ level: 30 });
+    expect(okng.log.filter(({ level }) => Number(level) >= 50)).toEqual([]);
+  });
+
+  it('while its picture waits leaves the queue, and makes room in it', async () => {
+    const okng = await start();
+    const body = fitBody.replace('name="images"', 'name="image"');
+    const head = fitHead.replace('/fit_ok', '/infer').replace(String(fitBody.length), String(body.length));
+    const ask = async () => {
+      const socket = await open(okng);
+      socket.write(head + body);
+      return socket;
+    };
+    const sockets = await Promise.all(Array.from({ length: 8 }, ask));
+    await until(() => okng.inspections.length === 8);
+    const refused = await ask();
+    await until(() => okng.log.some(({ status }) => status === 429));
+    refused.destroy();
+    for (const socket of sockets.slice(0, 3)) socket.resetAndDestroy();
+    for (const socket of sockets.slice(3, 5)) socket.end();
+    await until(() => okng.log.filter(({ code }) => code === 'request_aborted').length === 5);
+    expect(okng.inspections.filter(({ aborted }) => aborted)).toHaveLength(5);
+    for (let i = 0; i < 5; i++) await ask();
+    await until(() => okng.inspections.length === 13);
     expect(okng.log.filter(({ level }) => Number(level) >= 50)).toEqual([]);
   });
 

@@ -13,13 +13,14 @@ export interface TestApp {
   readonly app: Hono<OkngEnv>;
   readonly service: Service;
   readonly modelsDir: string;
-  /** Every file with its content, to see that nothing changed. */
+  /** Every file with its content and every folder, those beside the models folder as well: to see that nothing changed. */
   files(): Readonly<Record<string, string>>;
   close(): Promise<void>;
 }
 
 export async function startTestApp(environment: Readonly<Record<string, string>> = {}): Promise<TestApp> {
-  const modelsDir = mkdtempSync(join(tmpdir(), 'okng-http-'));
+  const folder = mkdtempSync(join(tmpdir(), 'okng-http-'));
+  const modelsDir = join(folder, 'models');
   const config: Config = loadConfig({ BDI_MODELS_DIR: modelsDir, EXTRACTOR: 'embedded', ...environment });
   const service = await createService(config);
   const app = createApp({ service, config, log: pino({ level: 'silent' }) });
@@ -28,13 +29,14 @@ export async function startTestApp(environment: Readonly<Record<string, string>>
     service,
     modelsDir,
     files: () => {
-      const names = readdirSync(modelsDir, { recursive: true }) as string[];
-      const plain = names.filter((name) => statSync(join(modelsDir, name)).isFile()).sort();
-      return Object.fromEntries(plain.map((name) => [name, readFileSync(join(modelsDir, name)).toString('base64')]));
+      const names = (readdirSync(folder, { recursive: true }) as string[]).sort();
+      const content = (name: string) =>
+        statSync(join(folder, name)).isFile() ? readFileSync(join(folder, name)).toString('base64') : 'a folder';
+      return Object.fromEntries(names.map((name) => [name, content(name)]));
     },
     close: async () => {
       await service.close();
-      rmSync(modelsDir, { recursive: true, force: true });
+      rmSync(folder, { recursive: true, force: true });
     },
   };
 }

@@ -127,6 +127,26 @@ describe('calibration body', () => {
     expect(parseWith(calibrateNgRequest, { ...body, ok_scores: [1e100, -1e100] }).ok_scores).toEqual([1e100, -1e100]);
   });
 
+  it('tells a long wrong list once, not once per score', () => {
+    const { error } = calibrateNgRequest.safeParse({
+      ...body,
+      ok_scores: new Array(1000).fill(null),
+      ng_scores: [[], []],
+    });
+    expect(error?.issues.map(({ message }) => message)).toEqual([
+      'ok_scores must hold finite numbers only.',
+      'ng_scores must hold finite numbers only.',
+    ]);
+  });
+
+  it('takes a million scores, not one more', () => {
+    const many = new Array(1_000_000).fill(0.5);
+    expect(parseWith(calibrateNgRequest, { ...body, ok_scores: many }).ok_scores).toHaveLength(1_000_000);
+    expect(() => parseWith(calibrateNgRequest, { ...body, ok_scores: [...many, 0.5] })).toThrow(
+      expect.objectContaining({ code: 'invalid_value', message: 'ok_scores must hold at most 1000000 scores.' }),
+    );
+  });
+
   it('refuses a body that is no object', () => {
     expect(() => parseWith(calibrateNgRequest, [1])).toThrow(expect.objectContaining({ code: 'invalid_type' }));
   });
@@ -135,6 +155,15 @@ describe('calibration body', () => {
 describe('parseJson', () => {
   it.each(['{"a": NaN}', '{', '', 'Infinity'])('refuses %j', (text) => {
     expect(() => parseJson(Buffer.from(text))).toThrow(expect.objectContaining({ code: 'invalid_json' }));
+  });
+
+  it('says that there is nothing, and what is read here when something else was announced', () => {
+    expect(() => parseJson(new Uint8Array())).toThrow('The body is not valid JSON: it is empty.');
+    expect(() => parseJson(Buffer.from('a=1'), 'application/x-www-form-urlencoded')).toThrow(
+      /reads application\/json; the request's Content-Type is application\/x-www-form-urlencoded\.$/,
+    );
+    expect(() => parseJson(Buffer.from('a=1'), 'application/problem+json')).not.toThrow(/Content-Type/);
+    expect(parseJson(Buffer.from('[1]'), 'text/plain')).toEqual([1]);
   });
 
   it('refuses bytes that are not UTF-8', () => {

@@ -133,6 +133,32 @@ describe('calibrateModel', () => {
       expect(answer.threshold).toBeGreaterThan(0);
     });
 
+    it('leaves out pictures that look bad to the others: one of them would lift the threshold over its like', async () => {
+      const odd = toyPicture(3, 33, 63, 200);
+      const { leftOut, suspects } = await toy.fit({ pictures: [...many(), odd] });
+      const scoreOf = (name: string) => leftOut.find((one) => one.name === name)?.score as number;
+      expect(suspects).toEqual([{ name: odd.name, score: scoreOf(odd.name) }]);
+      const answer = await toy.calibrate({ okScores: null, ngScores: [] });
+      const others = leftOut.filter(({ name }) => name !== odd.name).map(({ score }) => score as number);
+      expect(answer).toMatchObject({ n_ok: 6, ok_scores_from: 'leave_one_out' });
+      expect(answer.threshold).toBeCloseTo(Math.max(...others), 12);
+      expect(answer.threshold).toBeLessThan(scoreOf(odd.name) / 2);
+      const { ok_scores: kept } = (await toy.models.readCalibration(toy.models.ownPlace(key))) ?? {};
+      expect(kept).toEqual([...others].sort((a, b) => a - b));
+      // Posted scores are the caller's own choice: none is left out.
+      expect(await toy.calibrate({ okScores: [...others, scoreOf(odd.name)], ngScores: [] })).toMatchObject({
+        n_ok: 7,
+        threshold: scoreOf(odd.name),
+      });
+    });
+
+    it('counts those left out for no promise', async () => {
+      await toy.fit({ pictures: [...many(), toyPicture(3, 33, 63, 200)] });
+      // 1 − 0.6^6 = 0.953 keeps the promise with six scores; seven are not there.
+      const promised = await toy.calibrate({ okScores: null, ngScores: [], maxOverkill: 0.4 });
+      expect(promised.guarantee).toMatchObject({ n: 6, k: 6 });
+    });
+
     it('says what is missing when there is no memory, or one of a single picture', async () => {
       await expect(toy.calibrate({ okScores: null })).rejects.toMatchObject({ code: 'missing_field' });
       await toy.fit();

@@ -101,6 +101,30 @@ describe('inspectImage', () => {
     expect(toy.vision.calls.prepare).toBe(1);
   });
 
+  describe('for a caller who is gone', () => {
+    const gone = { code: 'request_aborted' };
+
+    it('begins nothing', async () => {
+      await toy.fit();
+      const { prepare } = toy.vision.calls;
+      await expect(toy.inspect({}, AbortSignal.abort())).rejects.toMatchObject(gone);
+      expect(toy.vision.calls).toMatchObject({ prepare });
+      expect(toy.vision.calls.measure).toBeUndefined();
+    });
+
+    it('takes no further step, and follows no drift', async () => {
+      await toy.fit();
+      await toy.calibrate({ okScores: Array.from({ length: 12 }, (_, i) => 1 + i), ngScores: [] });
+      const caller = new AbortController();
+      toy.vision.beforeMeasure = async () => caller.abort();
+      await expect(toy.inspect({}, caller.signal)).rejects.toMatchObject(gone);
+      expect(toy.vision.calls).toMatchObject({ measure: 1 });
+      expect(toy.vision.calls.draw).toBeUndefined();
+      expect((await toy.health()).drift).toMatchObject({ state: 'steady', pictures: 0 });
+      expect((await toy.inspect({}, new AbortController().signal)).decision).toBe('ok');
+    });
+  });
+
   it('does not judge by a calibration that cannot be read', async () => {
     await toy.fit();
     await toy.calibrate();

@@ -72,14 +72,19 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
         ...request,
       }),
     health: (of = key) => modelHealth(parts, of),
-    inspect: (request: Partial<InspectRequest> = {}) => inspectImage(parts, inspectRequest(request)),
+    inspect: (request: Partial<InspectRequest> = {}, signal?: AbortSignal) =>
+      inspectImage(parts, inspectRequest(request), signal),
     /** Every file with its content, to see what changed. */
     files: (): Readonly<Record<string, string>> => {
       const names = readdirSync(modelsDir, { recursive: true }) as string[];
       const plain = names.filter((name) => statSync(join(modelsDir, name)).isFile()).sort();
       return Object.fromEntries(plain.map((name) => [name, readFileSync(join(modelsDir, name)).toString('base64')]));
     },
-    remove: () => rmSync(modelsDir, { recursive: true, force: true }),
+    remove: async () => {
+      // A check of an index may still be writing.
+      await memories.idle();
+      rmSync(modelsDir, { recursive: true, force: true });
+    },
   };
 }
 

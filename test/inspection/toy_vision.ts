@@ -7,6 +7,7 @@ import { describeMemory } from '../../src/workers/describe_memory.ts';
 import { fitMemory } from '../../src/workers/fit_steps.ts';
 import { drawPicture, repairIndex } from '../../src/workers/pixel_steps.ts';
 import type { Vision } from '../../src/workers/vision.ts';
+import { requireCaller } from '../../src/workers/waiting_line.ts';
 import { plainProducts } from '../matrices.ts';
 
 const grid = { rows: 2, cols: 2 };
@@ -58,7 +59,8 @@ export function toyVision(modelsDir: string): ToyVision {
     calls,
     beforeMeasure: async () => undefined,
     beforeEmbed: async () => undefined,
-    prepare: async (bytes, name) => {
+    prepare: async (bytes, name, signal) => {
+      requireCaller(signal);
       count('prepare');
       if (bytes.length !== 4) throw new InspectionError('unreadable_image', `The picture ${name} cannot be read.`);
       const data = Float32Array.from([...bytes].flatMap(directionOf));
@@ -70,7 +72,8 @@ export function toyVision(modelsDir: string): ToyVision {
       await toy.beforeEmbed();
       return { embeddings: createMatrix(4, 2, input.data), extractMs: 1 };
     },
-    measure: async ({ input }, address) => {
+    measure: async ({ input }, address, { signal } = {}) => {
+      requireCaller(signal);
       count('measure');
       await toy.beforeMeasure();
       const memory = await readModelMemory(address.path);
@@ -90,7 +93,11 @@ export function toyVision(modelsDir: string): ToyVision {
       count('repairIndex');
       return repairIndex(place, { modelsDir });
     },
-    draw: drawPicture,
+    draw: async (order, signal) => {
+      requireCaller(signal);
+      count('draw');
+      return await drawPicture(order);
+    },
     fit: async (order, hooks = {}) => {
       count('fit');
       return fitMemory(order, plainProducts, {

@@ -140,7 +140,8 @@ describe('stageEncodedMemory', () => {
     const { place } = await store.locate(key);
     const temps = (await readdir(place.folder)).filter((name) => name.startsWith('.tmp-'));
     console.log(`20 kills left ${temps.length} temp files`);
-    expect(await store.removeStaleTemps(Date.now(), 60_000)).toBe(0);
+    // Twenty rounds may take minutes on a busy machine; none of what they left is older than an hour.
+    expect(await store.removeStaleTemps(Date.now(), 3_600_000)).toBe(0);
     expect(await store.removeStaleTemps(Date.now(), 0)).toBe(temps.length);
     expect((await readdir(place.folder)).some((name) => name.startsWith('.tmp-'))).toBe(false);
   });

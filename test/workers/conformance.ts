@@ -1,16 +1,28 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ExtractorInfo } from '../../src/extractors/extractor.ts';
 import { chooseExtractor, type ExtractorSource } from '../../src/extractors/installed_extractors.ts';
 import { wholePicture } from '../../src/inspection/shape_text.ts';
+import type { GrayMap } from '../../src/patchcore/anomaly_map.ts';
+import { imageScore, topShareScore } from '../../src/patchcore/image_score.ts';
+import { type RoiMask, roiMask } from '../../src/patchcore/roi_mask.ts';
 import { decodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore, type MemoryAddress, type ModelStore } from '../../src/store/model_store.ts';
 import type { NetworkSettings } from '../../src/workers/network_steps.ts';
 import type { PixelSettings } from '../../src/workers/pixel_steps.ts';
-import type { DrawOrder, FitOrder, FitPicture, Vision } from '../../src/workers/vision.ts';
-import { type PartPicture, partPictures } from '../parts.ts';
+import type {
+  DrawOrder,
+  FitOrder,
+  FitPicture,
+  MeasuredPicture,
+  PatchMatches,
+  PreparedPicture,
+  Vision,
+} from '../../src/workers/vision.ts';
+import { type PartPicture, partPictures, partsFolder } from '../parts.ts';
 import { someMetadata } from '../store/some_memory.ts';
 
 export interface VisionSettings {
@@ -21,7 +33,7 @@ export interface VisionSettings {
 const key = { recipeId: 'default', modelKey: 'top', roleId: 'flange', roiId: 'top' };
 
 /** A copy: the steps are given their bytes. */
-const copyOf = ({ name, bytes }: PartPicture): [Uint8Array, string] => [bytes.slice(), name];
+export const copyOf = ({ name, bytes }: PartPicture): [Uint8Array, string] => [bytes.slice(), name];
 
 /** Settings of a vision with the embedded extractor on a models folder. */
 export async function visionSettings(modelsDir: string): Promise<{ settings: VisionSettings; info: ExtractorInfo }> {
@@ -37,6 +49,58 @@ export async function visionSettings(modelsDir: string): Promise<{ settings: Vis
   };
 }
 
+export async function embedPart(vision: Vision, picture: PartPicture): Promise<FitPicture> {
+  const prepared = await vision.prepare(...copyOf(picture));
+  const { size, frame, brightness } = prepared;
+  return { name: picture.name, size, frame, brightness, embeddings: (await vision.embed(prepared)).embeddings };
+}
+
+export function fitOrder(pictures: readonly FitPicture[], coresetRate: number, info: ExtractorInfo): FitOrder {
+  return {
+    pictures,
+    shape: wholePicture,
+    scoreMode: 'percentile',
+    scorePercentile: 99,
+    sigmaPx: 1,
+    positionBytes: 8 * 1024 * 1024,
+    grid: info.grid,
+    coresetRate,
+    about: { ...someMetadata(1), extractor: info.name, fingerprint: info.fingerprint },
+  };
+}
+
+/** A drawing of the whole picture: no threshold, no heatmap, no map. Its distances are a copy: drawing takes them away. */
+export function drawOrder(
+  { size, frame }: PreparedPicture,
+  { distances, grid }: Pick<MeasuredPicture, 'distances' | 'grid'>,
+  changes: Partial<DrawOrder> = {},
+): DrawOrder {
+  return {
+    distances: distances.slice(),
+    grid,
+    frame,
+    size,
+    shape: wholePicture,
+    sigmaPx: 1,
+    scoreMode: 'percentile',
+    scorePercentile: 99,
+    threshold: null,
+    areaMm2Thr: 0,
+    mmPerPx: 0.1,
+    heatmap: false,
+    map: false,
+    ...changes,
+  };
+}
+
+/** A fit takes away what it is given. */
+export function copiesOf(pictures: readonly FitPicture[]): readonly FitPicture[] {
+  return pictures.map(({ embeddings, ...picture }) => ({
+    ...picture,
+    embeddings: { ...embeddings, data: embeddings.data.slice() },
+  }));
+}
+
 /** What a vision must do, in threads or inline: the same numbers, the same errors, arrays given away as told. */
 export function visionConformance(name: string, open: (settings: VisionSettings) => Vision): void {
   describe(`${name} as a vision`, () => {
@@ -48,22 +112,14 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
     let info: ExtractorInfo;
     let address: MemoryAddress;
 
-    const embed = async (picture: PartPicture): Promise<FitPicture> => {
-      const prepared = await vision.prepare(...copyOf(picture));
-      const { size, frame, brightness } = prepared;
-      return { name: picture.name, size, frame, brightness, embeddings: (await vision.embed(prepared)).embeddings };
+    const embed = (picture: PartPicture) => embedPart(vision, picture);
+    const order = (pictures: readonly FitPicture[], coresetRate: number) => fitOrder(pictures, coresetRate, info);
+    const fitAs = async (name: string, pictures: readonly FitPicture[], coresetRate: number) => {
+      const fitted = await vision.fit(order(pictures, coresetRate));
+      const staged = await models.stageEncodedMemory({ ...key, roiId: name, modelKey: name }, fitted.encoded);
+      const { place } = await staged.commit();
+      return { fitted, address: (await models.address(place)) as MemoryAddress };
     };
-    const order = (pictures: readonly FitPicture[], coresetRate: number): FitOrder => ({
-      pictures,
-      shape: wholePicture,
-      scoreMode: 'percentile',
-      scorePercentile: 99,
-      sigmaPx: 1,
-      positionBytes: 1024 * 1024,
-      grid: info.grid,
-      coresetRate,
-      about: { ...someMetadata(1), extractor: info.name, fingerprint: info.fingerprint },
-    });
 
     beforeAll(async () => {
       const made = await visionSettings(modelsDir);
@@ -122,12 +178,88 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
     });
 
     it('measures 0 for every patch of a picture whose every patch is in the memory', async () => {
-      const fitted = await vision.fit(order([await embed(bad)], 1));
-      const staged = await models.stageEncodedMemory({ ...key, roiId: 'all', modelKey: 'all' }, fitted.encoded);
-      const { place } = await staged.commit();
+      const all = await fitAs('all', [await embed(bad)], 1);
       const prepared = await vision.prepare(...copyOf(bad));
-      const { distances } = await vision.measure(prepared, (await models.address(place)) as MemoryAddress);
+      const { distances } = await vision.measure(prepared, all.address);
       expect(Math.max(...distances)).toBeLessThan(1e-3);
+    });
+
+    it('says where each patch found its nearest when asked to, and not otherwise', async () => {
+      const known = await fitAs('known', [await embed(first), await embed(bad)], 1);
+      const prepared = await vision.prepare(...copyOf(bad));
+      expect((await vision.measure(prepared, known.address)).matches).toBeNull();
+      const { matches, distances } = await vision.measure(prepared, known.address, { matches: true });
+      const cells = Int32Array.from({ length: distances.length }, (_, cell) => cell);
+      expect(matches?.picture).toEqual(new Int32Array(cells.length).fill(1));
+      expect(matches?.cell).toEqual(cells);
+      expect(matches?.distance).toEqual(distances);
+    });
+
+    it('tells of the pictures of a memory: size, place on the grid, brightness, what each scores left out', async () => {
+      const { pictures } = await vision.describe(address);
+      const { brightness } = await vision.prepare(...copyOf(first));
+      const frame = { top: 0, left: 0, height: info.grid.rows, width: info.grid.cols };
+      expect(pictures).toMatchObject([
+        { name: first.name, size: { height: 384, width: 384 }, frame, brightness },
+        { name: second.name },
+      ]);
+      for (const { leftOutScore } of pictures) expect(leftOutScore).toBeGreaterThan(0);
+    });
+
+    describe('with positions', () => {
+      const good = partPictures('train/good');
+      let aligned: MemoryAddress;
+      let trusted: MemoryAddress;
+      let weights: readonly number[];
+
+      beforeAll(async () => {
+        const embedded: FitPicture[] = [];
+        for (const picture of good) embedded.push(await embed(picture));
+        // Each picture twice: patches find their match in the very same place, so that positions are trusted fully.
+        const both = await fitAs('trusted', [...copiesOf(embedded), ...copiesOf(embedded)], 0.02);
+        const once = await fitAs('aligned', embedded, 0.02);
+        aligned = once.address;
+        trusted = both.address;
+        weights = [once.fitted.positionWeight, both.fitted.positionWeight];
+      });
+
+      it('trusts them as far as the pictures allow, and remembers how far', async () => {
+        const [few, many] = weights as [number, number];
+        // (14 − 4) / 28 at most for 14 pictures, (28 − 4) / 28 for 28 that are alike in pairs.
+        expect(few).toBeGreaterThan(0.05);
+        expect(few).toBeLessThanOrEqual(10 / 28);
+        expect(many).toBeCloseTo(24 / 28, 12);
+        expect((await vision.describe(aligned)).positionWeight).toBe(few);
+        expect((await vision.describe(trusted)).positionWeight).toBe(many);
+      });
+
+      it('measures with the mix of both distances, the same every time', async () => {
+        const prepared = await vision.prepare(...copyOf(bad));
+        const { distances, matches } = await vision.measure(prepared, aligned, { matches: true });
+        expect((await vision.measure(prepared, aligned)).distances).toEqual(distances);
+        // With so little weight the matches are the bank's; what is left of the mix is the distance by place.
+        const [weight] = weights as [number, number];
+        const bank = (matches as PatchMatches).distance;
+        const byPlace = distances.map((mixed, cell) => (mixed - (1 - weight) * (bank[cell] as number)) / weight);
+        expect(Math.min(...byPlace)).toBeGreaterThan(-1e-5);
+        expect(byPlace.some((distance, cell) => Math.abs(distance - (bank[cell] as number)) > 0.01)).toBe(true);
+      });
+
+      it('explains by the place where that counts for more: the picture itself, no more than two cells away', async () => {
+        const index = 5;
+        const prepared = await vision.prepare(...copyOf(good[index] as PartPicture));
+        const { matches } = await vision.measure(prepared, trusted, { matches: true });
+        const { picture, cell, distance } = matches as PatchMatches;
+        const { cols } = info.grid;
+        for (const [at, found] of cell.entries()) {
+          const [down, right] = [Math.floor(found / cols) - Math.floor(at / cols), (found % cols) - (at % cols)];
+          expect(Math.max(Math.abs(down), Math.abs(right))).toBeLessThanOrEqual(2);
+          const isKept = Math.floor(at / cols) % 2 === 0 && (at % cols) % 2 === 0;
+          if (!isKept) continue;
+          expect([picture[at], found]).toEqual([expect.toSatisfy((of) => of % good.length === index), at]);
+          expect(distance[at]).toBeLessThan(1e-3);
+        }
+      });
     });
 
     it('loads a memory again when its file was replaced', async () => {
@@ -145,29 +277,53 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
     it('draws: the score, regions above the threshold, a heatmap when asked for', async () => {
       const prepared = await vision.prepare(...copyOf(bad));
       const measured = await vision.measure(prepared, address);
-      const draw = (change: Partial<DrawOrder>) =>
-        vision.draw({
-          distances: measured.distances.slice(),
-          grid: measured.grid,
-          frame: prepared.frame,
-          size: prepared.size,
-          shape: wholePicture,
-          sigmaPx: 1,
-          scoreMode: 'percentile',
-          scorePercentile: 99,
-          threshold: null,
-          areaMm2Thr: 0,
-          mmPerPx: 0.1,
-          heatmap: false,
-          map: false,
-          ...change,
-        });
+      const draw = (changes: Partial<DrawOrder>) => vision.draw(drawOrder(prepared, measured, changes));
       const plain = await draw({});
       expect(plain).toMatchObject({ regions: [], heatmapPng: null });
       const full = await draw({ threshold: plain.score, heatmap: true });
       expect(full.score).toBe(plain.score);
       expect(full.regions.length).toBeGreaterThan(0);
       expect([...(full.heatmapPng as Uint8Array).subarray(1, 4)]).toEqual([...Buffer.from('PNG')]);
+    });
+
+    it.each([
+      ['percentile', (map: GrayMap, mask: RoiMask) => imageScore(map, mask, 99)],
+      ['top_share', topShareScore],
+    ] as const)('hands over the map when asked to, and its %s is the score', async (scoreMode, scoreOf) => {
+      const prepared = await vision.prepare(...copyOf(bad));
+      const measured = await vision.measure(prepared, address);
+      const drawing = (map: boolean) => vision.draw(drawOrder(prepared, measured, { scoreMode, map }));
+      const { map, score } = await drawing(true);
+      expect(map).toMatchObject(prepared.size);
+      expect(scoreOf(map as GrayMap, roiMask({ kind: 'rect', x: 0, y: 0, w: 384, h: 384 }, prepared.size))).toBe(score);
+      expect(await drawing(false)).toMatchObject({ map: null, score });
+    });
+
+    it('makes thumbnails and reads masks', async () => {
+      const jpeg = await vision.thumbnail(...copyOf(bad), 96);
+      expect(await sharp(jpeg).metadata()).toMatchObject({ format: 'jpeg', width: 96, height: 96 });
+      const path = join(partsFolder, 'ground_truth/scratch/01_mask.png');
+      const truth = await vision.mask(new Uint8Array(readFileSync(path)), '01_mask.png');
+      const data = await sharp(path).extractChannel(0).raw().toBuffer();
+      expect([truth.height, truth.width]).toEqual([384, 384]);
+      expect(truth.data.reduce((sum, value) => sum + value)).toBe(data.filter((value) => value > 127).length);
+    });
+
+    it('begins no step for a caller who is gone, and takes nothing away from it', async () => {
+      const gone = AbortSignal.abort();
+      const refusal = { name: 'InspectionError', code: 'request_aborted' };
+      const [bytes, name] = copyOf(bad);
+      await expect(vision.prepare(bytes, name, gone)).rejects.toMatchObject(refusal);
+      expect(bytes.byteLength).toBe(bad.bytes.byteLength);
+      const prepared = await vision.prepare(bytes, name);
+      // A step that had begun would tell that there is no such memory.
+      const absent = { path: join(modelsDir, 'absent.npz'), stamp: '' };
+      await expect(vision.measure(prepared, absent, { signal: gone })).rejects.toMatchObject(refusal);
+      const there = new AbortController().signal;
+      const order = drawOrder(prepared, await vision.measure(prepared, address, { signal: there }));
+      await expect(vision.draw(order, gone)).rejects.toMatchObject(refusal);
+      expect(order.distances.length).toBe(info.grid.rows * info.grid.cols);
+      expect((await vision.draw(order, there)).score).toBeGreaterThan(0);
     });
 
     it('keeps the code of an error, wherever it was thrown', async () => {

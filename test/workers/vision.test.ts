@@ -2,12 +2,23 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sha256Hex } from '../../src/extractors/fingerprint.ts';
 import { wholePicture } from '../../src/inspection/shape_text.ts';
+import { createModelStore, type MemoryAddress } from '../../src/store/model_store.ts';
 import { inlineVision } from '../../src/workers/inline_vision.ts';
 import { threadedVision } from '../../src/workers/threaded_vision.ts';
+import type { FitPicture } from '../../src/workers/vision.ts';
 import { type PartPicture, partPictures } from '../parts.ts';
 import { someMetadata } from '../store/some_memory.ts';
-import { type VisionSettings, visionConformance, visionSettings } from './conformance.ts';
+import {
+  copyOf,
+  drawOrder,
+  embedPart,
+  fitOrder,
+  type VisionSettings,
+  visionConformance,
+  visionSettings,
+} from './conformance.ts';
 
 const threaded = (settings: VisionSettings) => threadedVision({ ...settings, networkWorkers: 2, pixelWorkers: 2 });
 
@@ -33,6 +44,48 @@ describe('threads', () => {
       await vision.close();
     }
     expect(found[1]).toEqual(found[0]);
+  });
+
+  it('fit, measure, explain and draw as the calling thread does, to the last bit, positions and all', async () => {
+    const good = partPictures('train/good');
+    const [bad] = partPictures('test/dent') as [PartPicture];
+    const { info } = await visionSettings(modelsDir);
+    const models = createModelStore(modelsDir);
+    const key = { recipeId: 'default', modelKey: 'm', roleId: 'r', roiId: 'o' };
+    const found = [];
+    for (const vision of [inlineVision(settings), threaded(settings)]) {
+      const pictures: FitPicture[] = [];
+      for (const one of good) pictures.push(await embedPart(vision, one));
+      const { encoded, ...fitted } = await vision.fit(fitOrder(pictures, 0.02, info));
+      const { place } = await (await models.stageEncodedMemory(key, encoded)).commit();
+      const address = (await models.address(place)) as MemoryAddress;
+      const prepared = await vision.prepare(...copyOf(bad));
+      const measured = await vision.measure(prepared, address, { matches: true });
+      const order = drawOrder(prepared, measured, { threshold: 0.1, heatmap: true, map: true });
+      const { mapMs: _m, regionsMs: _r, encodeMs: _e, ...drawing } = await vision.draw(order);
+      const { distances, matches } = measured;
+      found.push({ npz: sha256Hex(encoded.npz), ...fitted, distances, matches, ...drawing });
+      await vision.close();
+    }
+    expect(found[0]?.positionWeight).toBeGreaterThan(0.05);
+    expect(found[0]?.regions.length).toBeGreaterThan(0);
+    expect(found[1]).toEqual(found[0]);
+  });
+
+  it('drop what nobody waits for any more before it costs one of them, and let go of its caller at once', async () => {
+    const vision = threadedVision({ ...settings, networkWorkers: 1, pixelWorkers: 1 });
+    const prepared = await vision.prepare(picture.bytes.slice(), picture.name);
+    const caller = new AbortController();
+    // The first begins at once and finds no such memory; those that wait behind it would find the same.
+    const absent = { path: join(modelsDir, 'absent.npz'), stamp: '' };
+    const outcomes: string[] = [];
+    const ask = async (signal?: AbortSignal) =>
+      await vision.measure(prepared, absent, { signal }).catch((error: { code: string }) => outcomes.push(error.code));
+    const asked = [ask(), ...Array.from({ length: 20 }, () => ask(caller.signal)), ask()];
+    caller.abort();
+    await Promise.all(asked);
+    expect(outcomes).toEqual([...new Array(20).fill('request_aborted'), ...new Array(2).fill('memory_not_fitted')]);
+    await vision.close();
   });
 
   it('take what they are given: no copy of the bytes stays behind', async () => {
