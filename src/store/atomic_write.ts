@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, unlink } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { InspectionError } from '../errors.ts';
+import { inParallel } from './in_parallel.ts';
 
 /**
  * Every change of the store goes through this module. A file is written under a temp name in its own folder, synced,
@@ -11,6 +12,11 @@ import { InspectionError } from '../errors.ts';
 const TEMP_PREFIX = '.tmp-';
 /** One write call may not exceed 2 GiB; smaller steps cost nothing. */
 const WRITE_STEP_BYTES = 64 * 1024 * 1024;
+/**
+ * Files written at the same time: syncs that wait together share one trip to the disk. Node has four threads for files;
+ * the fourth stays free for those who read meanwhile.
+ */
+const WRITERS = 3;
 
 /** One file to be, without its folder. */
 export interface NewFile {
@@ -18,8 +24,11 @@ export interface NewFile {
   readonly bytes: Uint8Array;
 }
 
-/** One step of a commit: let a staged file appear under its name, or let an old file vanish. */
-export type CommitStep = { readonly publish: string } | { readonly remove: string };
+/** One step of a commit: let a staged file (or several, in their order) appear by name, or let an old file vanish. */
+export type CommitStep = { readonly publish: string | readonly string[] } | { readonly remove: string };
+
+/** What a failed commit does with the files it has published: leave them, or remove them again, the last one first. */
+export type AfterFailure = 'keep' | 'take_back';
 
 /** Files written and synced under temp names, invisible until committed. Commit or discard exactly once. */
 export interface StagedFiles {
@@ -27,8 +36,11 @@ export interface StagedFiles {
    * Takes the steps in order and syncs the folder after each, so that a power cut keeps a prefix of them. Without steps:
    * publishes every file in the order given. A failure discards what is not yet published and leaves the steps already
    * taken; its text names the files that are new by then.
+   *
+   * @param afterFailure `take_back` only for names that nobody else uses: what stood there before is not brought back. A
+   *   disk that refuses the removals too keeps the first of the files, and the text names them
    */
-  commit(steps?: readonly CommitStep[]): Promise<void>;
+  commit(steps?: readonly CommitStep[], afterFailure?: AfterFailure): Promise<void>;
   /** Removes the temps that are left. Safe after a commit. */
   discard(): Promise<void>;
 }
@@ -214,31 +226,44 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
     replaced.push(name);
   }
 
-  async function commit(steps: readonly CommitStep[] = files.map(({ name }) => ({ publish: name }))): Promise<void> {
+  async function takeBack(): Promise<void> {
+    const anyPublished = replaced.length > 0;
+    for (let last = replaced.at(-1); last !== undefined; last = replaced.at(-1)) {
+      await removeIfThere(join(folder, last));
+      replaced.pop();
+    }
+    if (anyPublished) await syncFolder(folder);
+  }
+
+  async function commit(
+    steps: readonly CommitStep[] = files.map(({ name }) => ({ publish: name })),
+    afterFailure: AfterFailure = 'keep',
+  ): Promise<void> {
     try {
       for (const step of steps) {
         if ('publish' in step) {
-          await publish(step.publish);
+          for (const name of [step.publish].flat()) await publish(name);
         } else if (!(await removeIfThere(join(folder, step.remove)))) {
           continue;
         }
         await syncFolder(folder);
       }
     } catch (error) {
-      await discard();
+      // A disk that failed once may fail again here; what the caller must hear is the first failure and what is left.
+      await Promise.allSettled([afterFailure === 'take_back' ? takeBack() : undefined, discard()]);
       throw storageError(error, replaced);
     }
   }
 
   try {
-    for (const { name, bytes } of files) {
+    await inParallel(files, WRITERS, async ({ name, bytes }) => {
       await requireNoFolder(folder, name);
       const temp = join(folder, `${TEMP_PREFIX}${randomUUID()}`);
       temps.set(name, temp);
       await writeTemp(temp, bytes);
-    }
+    });
   } catch (error) {
-    await discard();
+    await Promise.allSettled([discard()]);
     throw storageError(error);
   }
   return { commit, discard };
@@ -253,6 +278,24 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
 export async function writeFileAtomically(folder: string, file: NewFile): Promise<void> {
   const staged = await stageFiles(folder, [file]);
   await staged.commit();
+}
+
+/**
+ * Removes files of one folder in the order given and syncs the folder once.
+ *
+ * @param names plain names in `folder`; those that are not there are passed over
+ * @returns how many were there
+ * @throws InspectionError `storage_unavailable` or `storage_full`; those before the failing one are gone by then
+ */
+export async function removeFiles(folder: string, names: readonly string[]): Promise<number> {
+  let removed = 0;
+  try {
+    for (const name of names) if (await removeIfThere(join(folder, name))) removed++;
+    if (removed > 0) await syncFolder(folder);
+  } catch (error) {
+    throw storageError(error);
+  }
+  return removed;
 }
 
 /**

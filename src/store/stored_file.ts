@@ -1,4 +1,5 @@
-import { open, readdir, stat } from 'node:fs/promises';
+import { lstat, open, readdir, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { errnoOf, isTempName, storageError } from './atomic_write.ts';
 
@@ -75,6 +76,89 @@ export async function listFolder(folder: string): Promise<string[]> {
     if (isAbsence(error)) return [];
     throw storageError(error);
   }
+}
+
+/** What a folder holds itself: names sorted by code unit, temps left out, and links too, wherever they lead. */
+export interface FolderEntries {
+  readonly files: readonly string[];
+  readonly folders: readonly string[];
+}
+
+/** The regular files and the folders in a folder; none when there is no such folder. Looks at no file. */
+export async function listEntries(folder: string): Promise<FolderEntries> {
+  try {
+    const entries = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !isTempName(name));
+    const namesOf = (kind: 'isFile' | 'isDirectory') =>
+      entries.filter((entry) => entry[kind]()).map(({ name }) => name);
+    return { files: namesOf('isFile').sort(), folders: namesOf('isDirectory').sort() };
+  } catch (error) {
+    if (isAbsence(error)) return { files: [], folders: [] };
+    throw storageError(error);
+  }
+}
+
+/**
+ * The real path of the folder `root/segments…`, undefined when there is none. `root` itself may be a link; below it no
+ * link is followed, not even one that stays inside, because it would lead from one owner's files to another's.
+ *
+ * @param segments names of ours, never a caller's text
+ * @throws InspectionError `damaged_file` when a link leads elsewhere, or (where the file system ignores case) the folder
+ *   there is written differently, so another's
+ */
+export async function realFolder(root: string, segments: readonly string[]): Promise<string | undefined> {
+  try {
+    const expected = join(await realpath(root), ...segments);
+    if ((await realpath(expected)) === expected) return expected;
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw storageError(error);
+  }
+  throw new InspectionError(
+    'damaged_file',
+    `The folder '${segments.join('/')}' of the store leads elsewhere, through a link or because the disk ignores case; ` +
+      'nothing was read or changed there. Replace the link by a folder, or choose another name.',
+  );
+}
+
+/** A regular file as it lies in its folder. */
+export interface FileFacts {
+  readonly sizeBytes: number;
+  readonly modifiedAtMs: number;
+}
+
+/** The facts of a regular file; undefined when there is none, or something else (a link is not followed). */
+export async function fileFacts(path: string): Promise<FileFacts | undefined> {
+  try {
+    const found = await lstat(path);
+    return found.isFile() ? { sizeBytes: found.size, modifiedAtMs: found.mtimeMs } : undefined;
+  } catch (error) {
+    if (isAbsence(error) || isImpossibleName(error)) return undefined;
+    throw storageError(error);
+  }
+}
+
+/**
+ * Finds a regular file by a name that may be a caller's text: found exactly when {@link listEntries} of the folder has
+ * this name, letter for letter, but without reading the whole folder.
+ *
+ * @param folder as {@link realFolder} gives it
+ * @param name without a path separator or NUL
+ */
+export async function findFile(folder: string, name: string): Promise<FileFacts | undefined> {
+  const path = join(folder, name);
+  try {
+    // Follows links and, where case is ignored, tells the name as it is stored: any difference is another file.
+    if ((await realpath(path)) !== path) return undefined;
+  } catch (error) {
+    if (isAbsence(error) || isImpossibleName(error)) return undefined;
+    throw storageError(error);
+  }
+  return fileFacts(path);
+}
+
+/** No file can have the name, or links lead in a circle. */
+function isImpossibleName(error: unknown): boolean {
+  return errnoOf(error) === 'ENAMETOOLONG' || errnoOf(error) === 'ELOOP' || errnoOf(error) === 'EINVAL';
 }
 
 /** Says that a file of the store cannot be used, by its own name: never by a path of this host. */
