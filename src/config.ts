@@ -44,6 +44,10 @@ export interface Config {
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
   /** How long a shutdown waits for requests in progress. */
   readonly shutdownTimeoutMs: number;
+  /** Address in place of the weights' publisher, or null. */
+  readonly modelMirror: string | null;
+  /** For downloads, as the environment names them in either case. */
+  readonly proxies: { readonly https?: string; readonly http?: string; readonly none?: string };
 }
 
 /** One setting: its name in the environment and in the config file, what it may be, and what it is for. */
@@ -202,6 +206,12 @@ export const settings = {
     'Seconds a shutdown waits for requests in progress before it abandons them.',
     decimal(0, 3600, 'from 0 to 3600'),
   ),
+  modelMirror: setting(
+    'BDI_MODEL_MIRROR',
+    '',
+    'Address that `okng model fetch` asks in place of https://huggingface.co. It goes through HTTPS_PROXY, HTTP_PROXY and NO_PROXY as set.',
+    z.string().trim(),
+  ),
 } as const;
 
 const configFileSetting = {
@@ -256,6 +266,7 @@ export function loadConfig(
   const inputSize = read('inputSize');
   const threads = read('threads');
   const workers = read('workers');
+  const mirror = read('modelMirror');
   const config: Config = {
     modelsDir: resolve(modelsDir),
     lightImport: read('lightImport'),
@@ -278,6 +289,8 @@ export function loadConfig(
     threads: threads === '' ? Math.max(1, Math.floor(cores / workers)) : threads,
     logLevel: read('logLevel'),
     shutdownTimeoutMs: read('shutdownTimeoutS') * 1000,
+    modelMirror: mirror === '' ? null : mirror,
+    proxies: proxiesOf(given),
   };
   if (problems.length > 0) {
     throw new InspectionError('invalid_config', `The configuration cannot be used:\n  - ${problems.join('\n  - ')}`);
@@ -287,6 +300,17 @@ export function loadConfig(
 
 function setting<S extends z.ZodType<unknown>>(env: string, fallback: string, about: string, schema: S) {
   return { env, key: env.replace(/^BDI_/, '').toLowerCase(), fallback, about, schema };
+}
+
+/** Lower case first, as curl does. */
+function proxiesOf(given: Readonly<Record<string, string>>): Config['proxies'] {
+  const named = (name: string) => given[name] ?? given[name.toUpperCase()];
+  const [https, http, none] = [named('https_proxy'), named('http_proxy'), named('no_proxy')];
+  return {
+    ...(https !== undefined && { https }),
+    ...(http !== undefined && { http }),
+    ...(none !== undefined && { none }),
+  };
 }
 
 function withoutEmpty(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {

@@ -31,6 +31,19 @@ describe('loadConfig', () => {
     expect(Object.isFrozen(config)).toBe(true);
   });
 
+  it('takes proxies from the environment in either case, the lower one first, and a mirror', () => {
+    expect(loadConfig({})).toMatchObject({ proxies: {}, modelMirror: null });
+    const config = loadConfig({
+      HTTPS_PROXY: 'http://upper:1',
+      https_proxy: 'http://lower:1',
+      HTTP_PROXY: 'http://plain:2',
+      no_proxy: 'plant.example',
+      BDI_MODEL_MIRROR: ' https://mirror.example/hf ',
+    });
+    expect(config.proxies).toEqual({ https: 'http://lower:1', http: 'http://plain:2', none: 'plant.example' });
+    expect(config.modelMirror).toBe('https://mirror.example/hf');
+  });
+
   it('reads every kind of value, and takes empty text for not set', () => {
     const config = loadConfig({
       BDI_LIGHT_IMPORT: 'Yes',

@@ -8,6 +8,7 @@ import { calibrateCommand } from './calibrate.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { fitCommand } from './fit.ts';
 import { inferCommand } from './infer.ts';
+import { modelCommand } from './model.ts';
 
 /** Exit codes, the same for every command. */
 export const exitCodes = {
@@ -65,7 +66,7 @@ export function createCli(): Command {
         ...(options.modelsDir !== undefined && { BDI_MODELS_DIR: options.modelsDir }),
       });
     });
-  for (const add of [fitCommand, inferCommand, calibrateCommand, evaluateCommand]) add(cli);
+  for (const add of [fitCommand, inferCommand, calibrateCommand, evaluateCommand, modelCommand]) add(cli);
   return cli;
 }
 

@@ -6,6 +6,7 @@ import type { Extractor, NetworkInput, PatchEmbeddings } from './extractor.ts';
 import { type FeatureMapShape, writeFeatureMapMerge } from './feature_map_merge.ts';
 import { describeModelCard, type EmbeddingOutput, type ModelCard, verifyModelFile } from './model_card.ts';
 import { requireInputSize } from './network_input.ts';
+import { inexactInt8, int8ProductsAreExact } from './vit/int8_products.ts';
 
 type Outputs = Readonly<Record<string, OutputTensor>>;
 
@@ -25,6 +26,8 @@ interface OutputReader {
  */
 export async function openOnnxExtractor(card: ModelCard, options: { readonly threads: number }): Promise<Extractor> {
   await verifyModelFile(card);
+  // It may have been made on another machine.
+  if (card.made?.precision === 'int8' && !(await int8ProductsAreExact())) throw inexactInt8();
   const session = await openSession(card.modelPath, options);
   try {
     return await extractorOf(card, session, options.threads);
