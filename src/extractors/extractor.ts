@@ -1,4 +1,5 @@
 import type { NetworkInput, Preprocessing } from '../images/preprocessing.ts';
+import type { Device } from '../onnx/onnx_session.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
 import type { Matrix } from '../patchcore/matrix.ts';
 
@@ -27,9 +28,14 @@ export interface ExtractorInfo {
   readonly patchSize: number;
 }
 
-/** Pixels → patch embeddings. Not safe for concurrent calls of `extract`; each worker owns one. */
+/**
+ * Pixels → patch embeddings. Not safe for concurrent calls of `extract`; each worker owns one. It has run once when it is
+ * opened, so that the first picture is as fast as the next.
+ */
 export interface Extractor {
   readonly info: ExtractorInfo;
+  /** Where it runs. Devices round differently: distances may differ in the fourth digit. */
+  readonly device: Device;
   /** @throws InspectionError `shape_mismatch` when the input is not of the preprocessing's size */
   extract(input: NetworkInput): Promise<PatchEmbeddings>;
   dispose(): Promise<void>;

@@ -1,6 +1,7 @@
 import { access, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { InspectionError } from '../errors.ts';
+import type { SessionOptions } from '../onnx/onnx_session.ts';
 import { embeddedExtractorInfo, embeddedExtractorName, openEmbeddedExtractor } from './embedded/embedded_extractor.ts';
 import type { Extractor, ExtractorInfo } from './extractor.ts';
 import { describeModelCard, type ModelCard, missingWeights, readModelCard, withInputSize } from './model_card.ts';
@@ -123,10 +124,7 @@ export async function chooseExtractor(wish: {
  *
  * @throws InspectionError as {@link openOnnxExtractor}; as {@link readModelCard} when the card changed meanwhile
  */
-export async function openExtractor(
-  source: ExtractorSource,
-  options: { readonly threads: number },
-): Promise<Extractor> {
+export async function openExtractor(source: ExtractorSource, options: SessionOptions): Promise<Extractor> {
   if (source.kind === 'embedded') return openEmbeddedExtractor(options);
   const { cardPath, inputSize, fingerprint } = source;
   const card = resized(await readModelCard(cardPath), inputSize);

@@ -1,5 +1,5 @@
 import { InspectionError } from '../errors.ts';
-import { type OnnxSession, type OutputTensor, openSession } from '../onnx/onnx_session.ts';
+import { type OnnxSession, type OutputTensor, openSession, type SessionOptions } from '../onnx/onnx_session.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
 import { createMatrix, type Matrix } from '../patchcore/matrix.ts';
 import type { Extractor, NetworkInput, PatchEmbeddings } from './extractor.ts';
@@ -24,7 +24,7 @@ interface OutputReader {
  *   the card's, or its inputs and outputs are not what the card says; `invalid_config` when another input size is
  *   wished for than the graph is fixed to
  */
-export async function openOnnxExtractor(card: ModelCard, options: { readonly threads: number }): Promise<Extractor> {
+export async function openOnnxExtractor(card: ModelCard, options: SessionOptions): Promise<Extractor> {
   await verifyModelFile(card);
   // It may have been made on another machine.
   if (card.made?.precision === 'int8' && !(await int8ProductsAreExact())) throw inexactInt8();
@@ -60,6 +60,7 @@ async function extractorOf(card: ModelCard, session: OnnxSession, threads: numbe
     }
     return {
       info: { ...described, width: embeddings.cols },
+      device: session.device,
       extract: async (input) => {
         requireInputSize(input, preprocessing);
         return readPicture(await runNetwork(input));

@@ -173,7 +173,7 @@ export interface PositionMatches {
 }
 
 /**
- * Many small searches at once: every block has as many rows as the others, and asks for the nearest of them to as many
+ * Many small searches at once: every block has as many rows as the others, and is asked for the nearest of them by as many
  * queries.
  */
 export interface SearchBlocks {
@@ -183,14 +183,12 @@ export interface SearchBlocks {
   /** [blocks · rows per block] block after block. */
   readonly rows: Matrix;
   readonly blocks: number;
-  /** Rows wanted for each query, 1 to rows per block. */
-  readonly wanted: number;
 }
 
-/** [blocks · asking · wanted] the largest dot products of each query, falling; equal ones by their row. */
+/** [blocks · asking] the largest dot product of each query in each block, and with which row. */
 export interface BlockMatches {
   readonly dots: Float32Array;
-  /** Rows of the block, from 0. */
+  /** Rows of the block, from 0; of equal ones the lowest. */
   readonly rows: Int32Array;
 }
 
@@ -210,7 +208,7 @@ const numbersPerCall = 2 ** 20;
  * the rows of that cell, the cells in one go where `products` can. Ties, which rounding of the products may make or break,
  * go to the lower row.
  *
- * Cost: about 6 · pictures · queries · cols multiplications.
+ * Cost: about 6 · pictures · queries · cols multiplications; with `leftOut` a copy of the memory for each of its pictures.
  *
  * @param queries unit rows
  * @param cells [queries] the place of each
@@ -225,69 +223,95 @@ export async function nearestByPosition(
   leftOut?: Int32Array,
 ): Promise<PositionMatches> {
   requireQueries(queries, cells, memory);
-  const { rows, starts, picture } = memory;
+  if (leftOut === undefined) return await nearestInMemory(queries, cells, memory, products);
+  const matches = {
+    distances: new Float32Array(queries.rows).fill(Number.POSITIVE_INFINITY),
+    rows: new Int32Array(queries.rows).fill(-1),
+  };
+  for (const picture of new Set(leftOut)) {
+    const asking = Int32Array.from(leftOut.keys()).filter((query) => leftOut[query] === picture);
+    const others = withoutPicture(memory, picture);
+    const cellsOfAsking = asking.map((query) => cells[query] as number);
+    const found = await nearestInMemory(selectRows(queries, asking), cellsOfAsking, others.memory, products);
+    for (const [i, query] of asking.entries()) {
+      const row = found.rows[i] as number;
+      matches.distances[query] = found.distances[i] as number;
+      matches.rows[query] = row < 0 ? -1 : (others.kept[row] as number);
+    }
+  }
+  return matches;
+}
+
+async function nearestInMemory(
+  queries: Matrix,
+  cells: Int32Array,
+  memory: PositionMemory,
+  products: PositionProducts,
+): Promise<PositionMatches> {
+  const { rows, starts } = memory;
   const search = products.searchBlocks ?? ((blocks) => searchBlocksByProducts(blocks, products));
   const best = new Float32Array(queries.rows).fill(Number.NEGATIVE_INFINITY);
   const found = new Int32Array(queries.rows).fill(-1);
   for (const { perBlock, blockCells, asked } of blocksOf(cells, memory)) {
-    // A cell has no two rows of one picture: the second nearest is the nearest of another.
-    const wanted = leftOut === undefined ? 1 : Math.min(2, perBlock);
     const perCall = Math.max(1, Math.floor(numbersPerCall / (queriesPerBlock * (perBlock + rows.cols))));
     for (let start = 0; start < blockCells.length; start += perCall) {
-      const some = blockCells.slice(start, start + perCall);
-      const askedBySome = Int32Array.from(
-        asked.slice(start * queriesPerBlock, (start + some.length) * queriesPerBlock),
-      );
-      const matches = await search({
-        queries,
-        asked: askedBySome,
-        rows: rowsOfCells(some, perBlock, memory),
-        blocks: some.length,
-        wanted,
-      });
-      for (let i = 0; i < askedBySome.length; i++) {
-        const query = askedBySome[i] as number;
+      const some = blockCells.subarray(start, start + perCall);
+      const asking = asked.subarray(start * queriesPerBlock, (start + some.length) * queriesPerBlock);
+      const ofBlocks = rowsOfCells(some, perBlock, memory);
+      const matches = await search({ queries, asked: asking, rows: ofBlocks, blocks: some.length });
+      for (let i = 0; i < asking.length; i++) {
+        const query = asking[i] as number;
+        const dot = matches.dots[i] as number;
+        if (dot < (best[query] as number)) continue;
         const firstRow = starts[some[Math.floor(i / queriesPerBlock)] as number] as number;
-        const own = leftOut === undefined ? -1 : (leftOut[query] as number);
-        for (let at = i * wanted; at < (i + 1) * wanted; at++) {
-          const row = firstRow + (matches.rows[at] as number);
-          if ((picture[row] as number) === own) continue;
-          const dot = matches.dots[at] as number;
-          const nearest = best[query] as number;
-          if (dot > nearest || (dot === nearest && row < (found[query] as number))) {
-            best[query] = dot;
-            found[query] = row;
-          }
-          break;
-        }
+        const row = firstRow + (matches.rows[i] as number);
+        if (dot === best[query] && row > (found[query] as number)) continue;
+        best[query] = dot;
+        found[query] = row;
       }
     }
   }
   // The product says which; how far is measured again without its rounding.
-  const distances = Float32Array.from(found, (row, query) =>
-    row < 0 ? Number.POSITIVE_INFINITY : Math.sqrt(squaredDistance(queries, query, rows, row)),
-  );
+  const distances = new Float32Array(queries.rows).fill(Number.POSITIVE_INFINITY);
+  for (let query = 0; query < queries.rows; query++) {
+    const row = found[query] as number;
+    if (row >= 0) distances[query] = Math.sqrt(squaredDistance(queries, query, rows, row));
+  }
   return { distances, rows: found };
 }
 
+/** A memory as if it had been made without a picture, and which of its rows are left. */
+function withoutPicture(
+  memory: PositionMemory,
+  picture: number,
+): { readonly memory: PositionMemory; readonly kept: Int32Array } {
+  const kept = Int32Array.from(memory.picture.keys()).filter((row) => memory.picture[row] !== picture);
+  const starts = memory.starts.slice();
+  for (let cell = 0, dropped = 0; cell < starts.length - 1; cell++) {
+    const [first, end] = [memory.starts[cell] as number, memory.starts[cell + 1] as number];
+    for (let row = first; row < end; row++) if (memory.picture[row] === picture) dropped++;
+    starts[cell + 1] = end - dropped;
+  }
+  const rows = selectRows(memory.rows, kept);
+  return { memory: { ...memory, rows, starts, picture: kept.map((row) => memory.picture[row] as number) }, kept };
+}
+
 /** {@link PositionProducts.searchBlocks} by one product per block. */
-export async function searchBlocksByProducts(
-  { queries, asked, rows, blocks, wanted }: SearchBlocks,
+async function searchBlocksByProducts(
+  { queries, asked, rows, blocks }: SearchBlocks,
   products: DotProducts,
 ): Promise<BlockMatches> {
   const [asking, perBlock] = [asked.length / blocks, rows.rows / blocks];
-  const matches = { dots: new Float32Array(asked.length * wanted), rows: new Int32Array(asked.length * wanted) };
-  const order = Int32Array.from({ length: perBlock }, (_, row) => row);
+  const matches = { dots: new Float32Array(asked.length), rows: new Int32Array(asked.length) };
   for (let block = 0; block < blocks; block++) {
     const part = rows.data.subarray(block * perBlock * rows.cols, (block + 1) * perBlock * rows.cols);
     const asks = asked.subarray(block * asking, (block + 1) * asking);
     const dots = await products(selectRows(queries, asks), createMatrix(perBlock, rows.cols, part));
     for (let i = 0; i < asking; i++) {
       const of = dots.subarray(i * perBlock, (i + 1) * perBlock);
-      const nearest = order.toSorted((a, b) => (of[b] as number) - (of[a] as number) || a - b).subarray(0, wanted);
-      const at = (block * asking + i) * wanted;
-      matches.rows.set(nearest, at);
-      for (const [rank, row] of nearest.entries()) matches.dots[at + rank] = of[row] as number;
+      const nearest = of.reduce((best, dot, row) => (dot > (of[best] as number) ? row : best), 0);
+      matches.dots[block * asking + i] = of[nearest] as number;
+      matches.rows[block * asking + i] = nearest;
     }
   }
   return matches;
@@ -297,47 +321,65 @@ export async function searchBlocksByProducts(
 interface BlockGroup {
   readonly perBlock: number;
   /** [blocks] the cell whose rows each has. */
-  readonly blockCells: number[];
+  readonly blockCells: Int32Array;
   /** [blocks · queriesPerBlock] the queries around the cell; too few are filled up with the first. */
-  readonly asked: number[];
+  readonly asked: Int32Array;
 }
 
 /** Every cell that has rows, with the queries around it: one block, or several where more queries are around. */
-function blocksOf(cells: Int32Array, { grid, starts }: PositionMemory): Iterable<BlockGroup> {
-  const queriesAt = groupByCell(cells, grid);
-  const groups = new Map<number, BlockGroup>();
+function blocksOf(cells: Int32Array, { grid, starts }: PositionMemory): readonly BlockGroup[] {
+  const { order, starts: queryStarts } = sortedByCell(cells, grid);
+  const groups = new Map<number, { readonly blockCells: number[]; readonly asked: number[] }>();
   for (let cell = 0; cell < starts.length - 1; cell++) {
     const perBlock = (starts[cell + 1] as number) - (starts[cell] as number);
     if (perBlock === 0) continue;
-    const around: number[] = [];
-    const [y, x] = [Math.floor(cell / grid.cols), cell % grid.cols];
-    for (let v = Math.max(0, y - positionRadius); v <= Math.min(grid.rows - 1, y + positionRadius); v++) {
-      for (let u = Math.max(0, x - positionRadius); u <= Math.min(grid.cols - 1, x + positionRadius); u++) {
-        for (const query of queriesAt[v * grid.cols + u] as readonly number[]) around.push(query);
-      }
-    }
-    const group = groups.get(perBlock) ?? { perBlock, blockCells: [], asked: [] };
+    const group = groups.get(perBlock) ?? { blockCells: [], asked: [] };
     groups.set(perBlock, group);
-    for (let start = 0; start < around.length; start += queriesPerBlock) {
-      group.blockCells.push(cell);
-      for (let i = start; i < start + queriesPerBlock; i++) group.asked.push((around[i] ?? around[start]) as number);
+    const { blockCells, asked } = group;
+    const begin = asked.length;
+    const [y, x] = [Math.floor(cell / grid.cols), cell % grid.cols];
+    const left = Math.max(0, x - positionRadius);
+    const right = Math.min(grid.cols - 1, x + positionRadius);
+    for (let v = Math.max(0, y - positionRadius); v <= Math.min(grid.rows - 1, y + positionRadius); v++) {
+      // Neighbours in a row of the grid are neighbours in the order.
+      const from = queryStarts[v * grid.cols + left] as number;
+      const to = queryStarts[v * grid.cols + right + 1] as number;
+      for (let i = from; i < to; i++) asked.push(order[i] as number);
     }
+    while (asked.length % queriesPerBlock !== 0) asked.push(asked[begin] as number);
+    for (let i = begin; i < asked.length; i += queriesPerBlock) blockCells.push(cell);
   }
-  return groups.values();
+  return Array.from(groups, ([perBlock, { blockCells, asked }]) => ({
+    perBlock,
+    blockCells: new Int32Array(blockCells),
+    asked: new Int32Array(asked),
+  }));
+}
+
+/** The queries by their cells: those of cell c are order[starts[c]] … order[starts[c + 1] − 1]. */
+function sortedByCell(cells: Int32Array, grid: PatchGrid): { readonly order: Int32Array; readonly starts: Int32Array } {
+  const starts = new Int32Array(grid.rows * grid.cols + 1);
+  for (let query = 0; query < cells.length; query++) starts[(cells[query] as number) + 1]++;
+  for (let cell = 1; cell < starts.length; cell++)
+    starts[cell] = (starts[cell] as number) + (starts[cell - 1] as number);
+  const next = starts.slice();
+  const order = new Int32Array(cells.length);
+  for (let query = 0; query < cells.length; query++) order[next[cells[query] as number]++] = query;
+  return { order, starts };
 }
 
 /** The rows of the cells, in their order; a view where they lie so in the memory. */
-function rowsOfCells(cells: readonly number[], perCell: number, { rows, starts }: PositionMemory): Matrix {
-  const firstRows = cells.map((cell) => starts[cell] as number);
-  const first = firstRows[0] as number;
-  if (firstRows.every((row, i) => row === first + i * perCell)) {
+function rowsOfCells(cells: Int32Array, perCell: number, { rows, starts }: PositionMemory): Matrix {
+  const first = starts[cells[0] as number] as number;
+  if (cells.every((cell, i) => starts[cell] === first + i * perCell)) {
     const end = first + cells.length * perCell;
     return createMatrix(end - first, rows.cols, rows.data.subarray(first * rows.cols, end * rows.cols));
   }
-  return selectRows(
-    rows,
-    firstRows.flatMap((row) => Array.from({ length: perCell }, (_, i) => row + i)),
-  );
+  const chosen = new Int32Array(cells.length * perCell);
+  for (let i = 0; i < chosen.length; i++) {
+    chosen[i] = (starts[cells[Math.floor(i / perCell)] as number] as number) + (i % perCell);
+  }
+  return selectRows(rows, chosen);
 }
 
 /** The cell a row of the memory is at. */
@@ -369,12 +411,6 @@ function requireQueries(queries: Matrix, cells: Int32Array, { grid, rows }: Posi
     'shape_mismatch',
     `${queries.rows} × ${queries.cols} queries at ${cells.length} places do not fit a position memory of ${rows.cols} columns on ${grid.rows} × ${grid.cols} cells.`,
   );
-}
-
-function groupByCell(cells: Int32Array, grid: PatchGrid): readonly (readonly number[])[] {
-  const groups: number[][] = Array.from({ length: grid.rows * grid.cols }, () => []);
-  for (const [query, cell] of cells.entries()) groups[cell]?.push(query);
-  return groups;
 }
 
 function median(values: Float32Array): number {

@@ -4,6 +4,7 @@ import { type ExtractorSource, openExtractor } from '../extractors/installed_ext
 import type { Neighbors, NeighborTable } from '../neighbors/neighbors.ts';
 import { createOnnxNeighbors } from '../neighbors/onnx_neighbors.ts';
 import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_products.ts';
+import type { Device } from '../onnx/onnx_session.ts';
 import { hasOnlyFiniteNumbers, type Matrix, normalizeRows, selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
 import {
@@ -24,13 +25,16 @@ export interface NetworkSteps {
   embed(picture: PreparedPicture): Promise<EmbeddedPicture>;
   measure(picture: PreparedPicture, memory: MemoryAddress, matches?: boolean): Promise<MeasuredPicture>;
   describe(memory: MemoryAddress): Promise<MemoryDescription>;
-  warm(): Promise<void>;
+  /** @returns where the extractor runs */
+  warm(): Promise<Device>;
   dispose(): Promise<void>;
 }
 
 export interface NetworkSettings {
   readonly source: ExtractorSource;
   readonly threads: number;
+  /** Of the network; banks are searched on the CPU. */
+  readonly device: Device;
   /** Banks kept loaded are dropped, longest unused first, beyond this many bytes; the one in use always stays. */
   readonly bankCacheBytes: number;
 }
@@ -54,7 +58,7 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
   const openOnce = (): Promise<Extractor> => {
     const opened =
       extractor ??
-      openExtractor(settings.source, { threads: settings.threads }).catch((error: unknown) => {
+      openExtractor(settings.source, { threads: settings.threads, device: settings.device }).catch((error: unknown) => {
         // A card may be mended while the service runs: the next picture tries again.
         extractor = null;
         throw error;
@@ -140,11 +144,7 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
       };
     },
     describe: async (address) => (await load(address)).description,
-    warm: async () => {
-      const opened = await openOnce();
-      const { height, width } = opened.info.preprocessing;
-      await opened.extract({ height, width, data: new Float32Array(3 * height * width) });
-    },
+    warm: async () => (await openOnce()).device,
     dispose: async () => {
       for (const memory of memories.values()) await memory.neighbors.dispose();
       memories.clear();

@@ -3,13 +3,20 @@
  * `--onnx-card FILE` (a model card) the same for that extractor. `--rounds N` (default 15), `--json FILE`.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { readVitWeights } from '../../src/extractors/vit/read_vit_weights.ts';
+import { writeVitGraph } from '../../src/extractors/vit/vit_graph.ts';
+import { addModel } from '../../src/model_library.ts';
 import { createOnnxNeighbors } from '../../src/neighbors/onnx_neighbors.ts';
+import { openSession } from '../../src/onnx/onnx_session.ts';
+import { percentile } from '../../src/patchcore/image_score.ts';
 import { createMatrix, normalizeRows } from '../../src/patchcore/matrix.ts';
 import { get, postForm } from '../e2e/client.ts';
 import { startOkng } from '../e2e/process.ts';
+import { plainVitGraph } from '../golden/reference_vit.ts';
+import { readSafetensors } from '../golden/safetensors.ts';
 import { partPictures, partsMmPerPx } from '../parts.ts';
 import { interleaved, machine, printTable, type Sample } from './measure.ts';
 
@@ -18,11 +25,14 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '15' },
     json: { type: 'string', default: 'bench.json' },
     'onnx-card': { type: 'string' },
+    weights: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
 if (options.help) {
-  console.log('npm run bench -- [--rounds N] [--onnx-card card.json] [--json bench.json]');
+  console.log(
+    'npm run bench -- [--rounds N] [--onnx-card card.json] [--weights model.safetensors] [--json bench.json]',
+  );
   process.exit(0);
 }
 const rounds = Number(options.rounds);
@@ -129,6 +139,99 @@ async function benchService(title: string, environment: Readonly<Record<string, 
   }
 }
 
+const vitSide = 448;
+const vitInput = { dims: [1, 3, vitSide, vitSide], data: new Float32Array(3 * vitSide ** 2).fill(0.1) };
+
+/** One graph's session of a given number of threads. */
+async function bareRun(graph: Uint8Array | string, threads: number) {
+  const session = await openSession(graph, { threads });
+  return { run: () => session.run({ input: vitInput }), dispose: () => session.dispose() };
+}
+
+/** The same picture through a plain graph, ours in fp32 and ours in int8, on one thread and on all. */
+async function benchVitGraphs(path: string): Promise<void> {
+  const { weights } = await readVitWeights(path);
+  const size = { height: vitSide, width: vitSide, blocks: [9, 10, 11] };
+  const grid = { rows: vitSide / 14, cols: vitSide / 14 };
+  const graphs = {
+    plain: plainVitGraph(readSafetensors(path), grid),
+    fp32: writeVitGraph(weights, { ...size, precision: 'fp32' }),
+    int8: writeVitGraph(weights, { ...size, precision: 'int8' }),
+  };
+  for (const threads of new Set([1, availableParallelism()])) {
+    const sessions = await Promise.all(
+      Object.entries(graphs).map(async ([name, graph]) => [name, await bareRun(graph, threads)] as const),
+    );
+    const samples = await interleaved(Object.fromEntries(sessions.map(([name, { run }]) => [name, run])), rounds);
+    const plain = middle(samples[0]);
+    report(
+      `ViT-S/14, 448 × 448, ${threads} thread${threads === 1 ? '' : 's'}, times plain: ${samples
+        .map((sample) => `${sample.name} ${(middle(sample) / plain).toFixed(2)}`)
+        .join(', ')}`,
+      samples,
+    );
+    for (const [, session] of sessions) await session.dispose();
+  }
+}
+
+/** What the service adds to a bare run of the same graph, and how much four callers at once get through. */
+async function benchVitService(path: string, precision: 'fp32' | 'int8'): Promise<void> {
+  const modelsDir = mkdtempSync(join(tmpdir(), 'okng-bench-'));
+  const order = { path, source: 'bench', name: null, height: vitSide, width: vitSide, blocks: null, replace: false };
+  const { card } = await addModel(modelsDir, { ...order, precision, threads: availableParallelism() });
+  const started = performance.now();
+  const okng = await startOkng({ BDI_MODELS_DIR: modelsDir });
+  const startMs = performance.now() - started;
+  const bare = await bareRun(join(modelsDir, 'extractors', card.name, card.file), availableParallelism());
+  try {
+    const good = partPictures('train/good').slice(0, 10);
+    const [picture] = partPictures('test/good');
+    const fields = { role_id: 'vit', roi_id: 'top', mm_per_px: String(partsMmPerPx) };
+    const send = async (path: string, files: Parameters<typeof postForm>[2]) => {
+      const { status, body } = await postForm(`${okng.url}${path}`, fields, files);
+      if (status !== 200) throw new Error(JSON.stringify(body));
+    };
+    const fitted = performance.now();
+    await send(
+      '/fit_ok',
+      good.map((one) => ({ ...one, field: 'images' })),
+    );
+    const fitMs = performance.now() - fitted;
+    const infer = () => send('/infer', [{ ...(picture as (typeof good)[0]), field: 'image' }]);
+    const single = await interleaved({ 'bare run': bare.run, '/infer, one caller': infer }, rounds, 3);
+    const four = async () => {
+      await Promise.all(Array.from({ length: 4 }, infer));
+    };
+    const fourBare = async () => {
+      for (let i = 0; i < 4; i++) await bare.run();
+    };
+    const many = await interleaved(
+      { 'four bare runs in turn': fourBare, '/infer, four callers at once': four },
+      rounds,
+      1,
+    );
+    const [run, request, fourRuns, fourRequests] = [...single, ...many];
+    report(
+      `ViT-S/14 ${precision} served: /infer ${(middle(request) / middle(run)).toFixed(2)} × a bare run; four callers get ${(middle(fourRuns) / middle(fourRequests)).toFixed(2)} of bare throughput`,
+      [
+        ...single,
+        ...many,
+        { name: 'process start to ready', unit: 'ms', values: [startMs] },
+        { name: '/fit_ok, 10 pictures', unit: 'ms', values: [fitMs] },
+        { name: 'resident memory afterwards', unit: 'MiB', values: [residentMib(okng.child.pid)] },
+      ],
+    );
+  } finally {
+    await bare.dispose();
+    await okng.kill('SIGTERM');
+    rmSync(modelsDir, { recursive: true });
+  }
+}
+
+function middle(sample: Sample | undefined): number {
+  return percentile(Float64Array.from(sample?.values ?? []), 50);
+}
+
 /** Unit rows of a fixed pseudo-random sequence. */
 function randomRows(rows: number, cols: number, seed: number) {
   let state = seed;
@@ -159,6 +262,13 @@ await benchService('Embedded extractor', { EXTRACTOR: 'embedded' });
 const card = options['onnx-card'];
 if (card === undefined) console.log('\nONNX extractor: not measured; give --onnx-card card.json.');
 else await benchService(`ONNX extractor ${card}`, { EXTRACTOR: card });
+const { weights: weightsPath } = options;
+if (weightsPath === undefined) console.log('\nViT-S/14: not measured; give --weights model.safetensors.');
+else {
+  await benchVitGraphs(weightsPath);
+  await benchVitService(weightsPath, 'fp32');
+  await benchVitService(weightsPath, 'int8');
+}
 await benchSearch();
 writeFileSync(options.json, `${JSON.stringify({ machine: machine(), rounds, groups }, null, 2)}\n`);
 console.log(`\nWritten to ${options.json}.`);

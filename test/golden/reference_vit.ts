@@ -56,6 +56,11 @@ function tensor(weights: Weights, name: string): WeightTensor {
   return found;
 }
 
+/** The graph as an exporter would write it: nothing fused, nothing folded. */
+export function plainVitGraph(weights: Weights, grid: PatchGrid): Uint8Array {
+  return vitGraph(weights, resizedPositions(tensor(weights, 'pos_embed'), grid), grid);
+}
+
 function vitGraph(weights: Weights, positions: Float32Array, { rows, cols }: PatchGrid): Uint8Array {
   const graph = createGraph('reference_vit');
   const patches = rows * cols;

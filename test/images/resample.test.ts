@@ -85,6 +85,7 @@ describe('resample', () => {
   it.each([
     ['bicubic', 384, 448],
     ['area', 384, 256],
+    ['area', 448, 256],
     ['bicubic', 500, 448],
     ['area', 700, 100],
   ] as const)('equals the plain two passes at the sizes in use: %s %i to %i', (method, from, to) => {

@@ -1,7 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createOnnxProducts, type OnnxProducts } from '../../src/neighbors/onnx_products.ts';
 import { coveringRadius, selectCoreset, selectCoresetPlainly } from '../../src/patchcore/coreset.ts';
-import { createMatrix, type Matrix, normalizeRows, squaredDistance } from '../../src/patchcore/matrix.ts';
+import {
+  createMatrix,
+  type Matrix,
+  normalizeRows,
+  selectRows,
+  squaredDistance,
+  type UnitRowMatrix,
+} from '../../src/patchcore/matrix.ts';
+import { createPositionMemory, nearestByPosition } from '../../src/patchcore/position_memory.ts';
 import { matrixOf, plainProducts } from '../matrices.ts';
 import { hasShared, readSharedNpy } from '../npy.ts';
 
@@ -12,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => engine.dispose());
 
 /** Numbers of a fixed sequence: some clusters, as patches of similar pictures are. */
-function clusteredRows(rows: number, cols: number): Matrix {
+function clusteredRows(rows: number, cols: number): UnitRowMatrix {
   let state = 7;
   const next = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -40,6 +48,52 @@ describe('ONNX products', () => {
     ]);
     expect([...(await engine.products(a, b))]).toEqual([6, 6, 3, 10, 0, 2, -3, 0]);
     expect([...(await engine.products(a, b))]).toEqual([...(await plainProducts(a, b))]);
+  });
+});
+
+describe('ONNX searches in blocks', () => {
+  it('find the row of the largest product in every block, the lower of equal ones', async () => {
+    const queries = matrixOf([
+      [1, 0],
+      [0, 1],
+      [-1, 1],
+    ]);
+    const rows = matrixOf([
+      [0, 3],
+      [2, 0],
+      [2, 0],
+      [5, 5],
+      [0, -1],
+      [4, 6],
+    ]);
+    const asked = Int32Array.of(0, 1, 2, 0);
+    const found = await engine.products.searchBlocks({ queries, asked, rows, blocks: 2 });
+    expect([...found.rows]).toEqual([1, 0, 2, 0]);
+    expect([...found.dots]).toEqual([2, 3, 2, 5]);
+  });
+
+  it.each([
+    ['every picture in every cell', () => true],
+    // Cells of 0, 3 and 6 pictures.
+    ['cells of fewer pictures, or none', (picture: number, cell: number) => picture % 2 < cell % 3],
+  ])('find the matches of the plain products in a position memory: %s', async (_, isIn) => {
+    const grid = { rows: 9, cols: 7 };
+    const unit = clusteredRows(6 * 63, 20);
+    const picture = Int32Array.from({ length: unit.rows }, (__, row) => Math.floor(row / 63));
+    const cell = Int32Array.from({ length: unit.rows }, (__, row) => row % 63);
+    const rows = picture.map((__, row) => row).filter((row) => isIn(picture[row] as number, cell[row] as number));
+    const sources = {
+      picture: rows.map((row) => picture[row] as number),
+      cell: rows.map((row) => cell[row] as number),
+    };
+    const chosen = Int32Array.of(0, 1, 2, 3, 4, 5);
+    const memory = createPositionMemory(selectRows(unit, rows), sources, chosen, grid, 1);
+    for (const leftOut of [undefined, picture]) {
+      const fast = await nearestByPosition(unit, cell, memory, engine.products, leftOut);
+      const plain = await nearestByPosition(unit, cell, memory, plainProducts, leftOut);
+      expect(fast.rows).toEqual(plain.rows);
+      expect(fast.distances).toEqual(plain.distances);
+    }
   });
 });
 

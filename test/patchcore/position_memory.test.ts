@@ -107,6 +107,25 @@ describe('nearestByPosition', () => {
     expect([...lonely.rows]).toEqual([-1, 0]);
   });
 
+  it('names the row found, the lower of equal ones, whatever is left out', async () => {
+    const grid = { rows: 1, cols: 3 };
+    const { unit, sources } = patches(grid, [
+      [0, 0, 20],
+      [50, 0, 40],
+      [20, 0, 0],
+    ]);
+    // Rows of cell 0: 0°, 50°, 20°; of cell 2: 20°, 40°, 0°.
+    const memory = createPositionMemory(unit, sources, all(3), grid, 1);
+    const queries = normalizeRows(matrixOf([1, 2, 3].map(() => [1, 0])));
+    const rowsFor = async (...leftOut: (readonly number[])[]) => {
+      const pictures = leftOut.map((each) => Int32Array.from(each));
+      const { rows } = await nearestByPosition(queries, Int32Array.of(1, 1, 1), memory, plainProducts, ...pictures);
+      return [...rows];
+    };
+    expect(await rowsFor()).toEqual([0, 0, 0]);
+    expect(await rowsFor([0, 1, 2])).toEqual([5, 0, 0]);
+  });
+
   it('equals the plain loop on any grid, however queries repeat cells', async () => {
     await fc.assert(
       fc.asyncProperty(

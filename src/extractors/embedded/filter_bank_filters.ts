@@ -52,6 +52,38 @@ export function differenceOfGaussians(inner: number, outer: number): Filter {
   return filterCells().map(({ x, y }) => tap(narrow, x) * tap(narrow, y) - tap(wide, x) * tap(wide, y));
 }
 
+/**
+ * The filter at each of `phases`² neighbouring pixels, row-major, in a frame of (`filterSize` + `phases` − 1)²: with them a
+ * convolution of stride `phases` gives what the filter alone gives at stride 1.
+ */
+export function phaseFilters(filter: Filter, phases: number): readonly (readonly number[])[] {
+  const side = filterSize + phases - 1;
+  return Array.from({ length: phases * phases }, (_, phase) => {
+    const moved = new Array<number>(side * side).fill(0);
+    const start = Math.floor(phase / phases) * side + (phase % phases);
+    for (const [index, value] of filter.entries()) {
+      moved[start + Math.floor(index / filterSize) * side + (index % filterSize)] = value;
+    }
+    return moved;
+  });
+}
+
+/**
+ * The Walsh functions of `count` (a power of two) samples, ±1 / count: function k is negative at the samples that share an
+ * odd number of bits with k. Function 0 gives the mean, the squares of all others add up to the variance.
+ */
+export function walshFunctions(count: number): readonly (readonly number[])[] {
+  return Array.from({ length: count }, (_, k) =>
+    Array.from({ length: count }, (__, sample) => (hasOddBits(k & sample) ? -1 : 1) / count),
+  );
+}
+
+function hasOddBits(bits: number): boolean {
+  let odd = false;
+  for (let rest = bits; rest !== 0; rest &= rest - 1) odd = !odd;
+  return odd;
+}
+
 /** `count` (odd) samples of a Gaussian around its centre; they sum to 1. */
 export function gaussianTaps(sigma: number, count: number): readonly number[] {
   const half = (count - 1) / 2;
@@ -97,7 +129,7 @@ export function transposed(rows: number, cols: number, matrix: readonly number[]
 
 /** The coefficients as the graph stores them: rounded to 1e-7, never -0. */
 export function storedCoefficients(values: readonly number[]): Float32Array {
-  return Float32Array.from(values, (value) => Math.round(value * coefficientStep) / coefficientStep + 0);
+  return new Float32Array(values.map((value) => Math.round(value * coefficientStep) / coefficientStep + 0));
 }
 
 function filterCells(): readonly { readonly x: number; readonly y: number }[] {
