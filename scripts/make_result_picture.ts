@@ -75,6 +75,7 @@ for (const [column, name] of shown.entries()) {
     .png()
     .toBuffer();
   const gray = await sharp(heatmapPng as Uint8Array)
+    .extractChannel(0)
     .raw()
     .toBuffer();
   const heat = await sharp(coloured(gray), { raw: { width, height, channels: 3 } })
