@@ -154,7 +154,7 @@ export const settings = {
   minOkSamples: setting(
     'BDI_MIN_OK_SAMPLES',
     '10',
-    'Fewest stored OK samples for a fit from the dataset (which this version does not keep yet).',
+    'Fewest stored OK samples for a fit from the dataset (`use_dataset`).',
     integer(1, 1_000_000),
   ),
   corsOrigins: setting(

@@ -11,14 +11,15 @@ const farewellMs = 1000;
  * The process: configuration → service → listen → (signal) drain → close.
  *
  * SIGTERM and SIGINT stop taking requests, finish those in progress for at most BDI_SHUTDOWN_TIMEOUT_S, abandon the
- * rest (a fit leaves the old model in place) and end with exit code 0; a second signal ends at once. A configuration
- * that cannot be used ends with 78 (EX_CONFIG) and the whole list, an address in use with 1.
+ * rest (a fit leaves the old model in place) and end with exit code 0; jobs are interrupted at once. A second signal ends
+ * at once. A configuration that cannot be used ends with 78 (EX_CONFIG) and the whole list, an address in use with 1.
  */
 export async function runServer(overrides: Readonly<Record<string, string>> = {}): Promise<void> {
   const config = loadOrExit(overrides);
   const log = pino({ level: config.logLevel, base: { service: 'okng' } });
   try {
     const service = await createService(config, (message, details) => log.warn(details, message));
+    await restoreJobs(service, log);
     const server = await listen(config, service, log);
     const shown = server.host.includes(':') ? `[${server.host}]` : server.host;
     log.info(
@@ -39,7 +40,10 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
       }
       stopping = true;
       log.info({ signal, timeout_ms: config.shutdownTimeoutMs }, 'shutting down');
-      const clean = await server.drain(config.shutdownTimeoutMs);
+      // Nobody stands waiting for a job, so none is finished; it takes the end of a step.
+      const jobsEnded = within(config.shutdownTimeoutMs, service.jobs.close());
+      const drained = await server.drain(config.shutdownTimeoutMs);
+      const clean = (await jobsEnded) && drained;
       // What is still running now is abandoned; its callers are told so before their connections go.
       await service.close();
       if (!clean) await server.drain(farewellMs);
@@ -65,6 +69,21 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
     log.fatal({ err: error }, error instanceof Error ? error.message : 'could not start');
     process.exit(error instanceof InspectionError ? 78 : 1);
   }
+}
+
+/** Jobs that cannot be read are no reason not to serve. */
+async function restoreJobs(service: Service, log: Logger): Promise<void> {
+  try {
+    await service.jobs.restore();
+  } catch (error) {
+    log.warn({ err: error }, 'the jobs of before could not be read');
+  }
+}
+
+/** Whether it ended in time. */
+async function within(ms: number, ending: Promise<void>): Promise<boolean> {
+  const timeout = new Promise<false>((resolve) => setTimeout(() => resolve(false), ms).unref());
+  return await Promise.race([ending.then(() => true), timeout]);
 }
 
 /**

@@ -5,18 +5,46 @@ import { InspectionError } from './errors.ts';
 import type { SetReport } from './evaluation/evaluation_report.ts';
 import type { ExtractorInfo } from './extractors/extractor.ts';
 import { chooseExtractor } from './extractors/installed_extractors.ts';
+import {
+  type CalibrateDatasetRequest,
+  calibrateDataset,
+  type DatasetCalibration,
+} from './inspection/calibrate_dataset.ts';
 import { type CalibrateRequest, type Calibration, calibrateModel } from './inspection/calibrate_model.ts';
+import type { SampleLabel, SampleRef } from './inspection/dataset_sample.ts';
+import { describeModel, type ModelDescription } from './inspection/describe_model.ts';
 import { createDriftWatch } from './inspection/drift_watch.ts';
+import { createDuplicateSearch } from './inspection/duplicate_search.ts';
 import { type EvaluateOptions, evaluateSet } from './inspection/evaluate_set.ts';
 import { type FitHooks, type FitReport, type FitRequest, fitModel } from './inspection/fit_model.ts';
+import { type InspectDatasetRequest, type InspectedSample, inspectDataset } from './inspection/inspect_dataset.ts';
 import { type Inspection, type InspectRequest, inspectImage } from './inspection/inspect_image.ts';
+import { createJobs, type Jobs } from './inspection/jobs.ts';
 import { createKnownMemories } from './inspection/known_memories.ts';
+import {
+  type DatasetListing,
+  listDataset,
+  type SampleFile,
+  sampleFile,
+  sampleThumbnail,
+  type Upload,
+  type UploadRequest,
+  uploadSamples,
+} from './inspection/manage_dataset.ts';
+import { correctScale, findRecipe, listRecipes, type Recipe, removeRecipe } from './inspection/manage_recipes.ts';
 import { type ModelHealth, modelHealth } from './inspection/model_health.ts';
 import type { PictureSet } from './inspection/picture_set.ts';
+import { type DatasetReview, reviewDataset } from './inspection/review_dataset.ts';
+import type { DatasetHooks } from './inspection/score_dataset.ts';
 import type { ScoreRule } from './inspection/score_rule.ts';
 import { createTurns } from './inspection/turns.ts';
 import { okngVersion } from './okng_version.ts';
+import type { Device } from './onnx/onnx_session.ts';
+import { createDatasetStore } from './store/dataset_store.ts';
+import { createJobStore } from './store/job_store.ts';
 import { createModelStore } from './store/model_store.ts';
+import { createRecipeStore } from './store/recipe_store.ts';
+import type { DatasetKey, SampleMeta } from './store/sample_meta.ts';
 import { threadedVision } from './workers/threaded_vision.ts';
 
 /** Something the people who run the service should know; no request failed by it. */
@@ -33,23 +61,53 @@ export interface Service {
   /** @param signal fires when nobody waits for the answer any more */
   inspect(request: InspectRequest, signal?: AbortSignal): Promise<Inspection>;
   modelHealth(key: InspectRequest['key']): Promise<ModelHealth>;
+  /** What an inspection by this key would find. */
+  describe(key: InspectRequest['key']): Promise<ModelDescription>;
+  readonly datasets: Datasets;
+  readonly recipes: Recipes;
   /** Fits and scores a whole set. Its memory stays in the models folder. */
   evaluate(set: PictureSet, options: EvaluateOptions): Promise<SetReport>;
+  /** Long work that nobody waits for. Whoever serves this models folder calls its `restore` first. */
+  readonly jobs: Jobs;
   /** The recipe's millimetres per pixel; null before its first fit. */
   scaleOf(recipeId: string): Promise<number | null>;
-  /** Removes the temp files that killed processes left in the models folder; gives their number. */
+  /** Removes what killed processes left in the models folder; gives the number of files and folders. */
   removeStaleTemps(): Promise<number>;
   /**
    * Loads the extractor, so that the first picture is as fast as the next. A failure shows in `readiness`, and warming is
    * tried again every ten seconds until it succeeds.
    */
   warm(): Promise<void>;
-  /** Abandons fits in progress, ends the worker threads. */
+  /** Interrupts jobs, abandons fits in progress, ends the worker threads. */
   close(): Promise<void>;
 }
 
+/** The stored samples of roles and ROIs. */
+export interface Datasets {
+  upload(request: UploadRequest, signal?: AbortSignal): Promise<Upload>;
+  list(key: DatasetKey): Promise<DatasetListing>;
+  file(key: DatasetKey, sample: SampleRef): Promise<SampleFile>;
+  meta(key: DatasetKey, sample: SampleRef): Promise<SampleMeta>;
+  thumbnail(key: DatasetKey, sample: SampleRef, maxSide: number): Promise<Uint8Array>;
+  /** Gives whether it was there. */
+  remove(key: DatasetKey, sample: SampleRef): Promise<boolean>;
+  /** Gives the number of samples removed. */
+  clear(key: DatasetKey, label: SampleLabel): Promise<number>;
+  review(key: DatasetKey, hooks?: FitHooks): Promise<DatasetReview>;
+  calibrate(request: CalibrateDatasetRequest, hooks?: DatasetHooks): Promise<DatasetCalibration>;
+  inspect(request: InspectDatasetRequest, hooks?: DatasetHooks): Promise<readonly InspectedSample[]>;
+}
+
+export interface Recipes {
+  list(): Promise<readonly Recipe[]>;
+  find(recipeId: string): Promise<Recipe>;
+  /** Gives the scale before. */
+  correctScale(recipeId: string, mmPerPx: number): Promise<number | null>;
+  remove(recipeId: string, force: boolean): Promise<void>;
+}
+
 export interface Health {
-  readonly device: 'cpu';
+  readonly device: Device;
   readonly model: string;
   /** Why a wished-for device is not in use. */
   readonly reason: string | null;
@@ -99,6 +157,9 @@ export async function createService(
   });
   if (notice !== null) notify(notice, { extractor: extractor.name });
   const models = createModelStore(memoriesDir);
+  const datasetStore = createDatasetStore(memoriesDir);
+  const recipeStore = createRecipeStore(memoriesDir);
+  const jobStore = createJobStore(memoriesDir);
   const vision = threadedVision({
     pixels: {
       preprocessing: extractor.preprocessing,
@@ -106,7 +167,12 @@ export async function createService(
       maxPixels: config.maxPixels,
       modelsDir: memoriesDir,
     },
-    network: { source, threads: config.threads, bankCacheBytes },
+    network: {
+      source,
+      threads: config.threads,
+      device: config.device === 'auto' ? 'cpu' : config.device,
+      bankCacheBytes,
+    },
     networkWorkers: config.workers,
     // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
     pixelWorkers: config.workers + 1,
@@ -129,7 +195,7 @@ export async function createService(
     },
   );
   const driftWatch = createDriftWatch();
-  const fitting = new Set<string>();
+  const fitting = new Map<string, string>();
   const scoreRule: ScoreRule = {
     k: 1,
     mode: config.scoreMode,
@@ -137,47 +203,81 @@ export async function createService(
     sigmaPx: blurSigmaPx,
   };
   const now = () => new Date();
+  const jobs = createJobs({ store: jobStore, now, limit: config.queueLimit, notify });
+  // Known when the extractor was loaded by `warm`.
+  let device: Device | null = null;
   let problems: readonly string[] = config.lightImport ? [] : ['The extractor is being loaded.'];
 
+  const learnParts = {
+    vision,
+    extractor,
+    coresetRate: config.coresetRate,
+    positionBytes: config.positionBytes,
+    scoreRule,
+    okngVersion: version,
+    stop: stop.signal,
+    now,
+  };
   const fit: Service['fit'] = (request, hooks) =>
     fitModel(
       {
-        vision,
+        ...learnParts,
         models,
+        datasets: datasetStore,
         memories,
-        extractor,
-        coresetRate: config.coresetRate,
-        positionBytes: config.positionBytes,
-        scoreRule,
-        okngVersion: version,
+        minOkSamples: config.minOkSamples,
         fitting,
         turns,
-        stop: stop.signal,
-        now,
       },
       request,
       hooks,
     );
+  const inspectParts = { vision, models, memories, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr };
   const inspect: Service['inspect'] = (request, signal) =>
-    inspectImage(
-      { vision, models, memories, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr, driftWatch },
-      request,
-      signal,
-    );
+    inspectImage({ ...inspectParts, driftWatch }, request, signal);
+  const calibrateParts = { models, memories, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now };
+  const scoreParts = {
+    models,
+    datasets: datasetStore,
+    memories,
+    extractor,
+    inspect: (request: InspectRequest, signal?: AbortSignal) =>
+      inspectImage({ ...inspectParts, driftWatch: null }, request, signal),
+  };
+  const datasetParts = { datasets: datasetStore, models, vision, duplicates: createDuplicateSearch(), turns };
+  const recipeParts = { recipes: recipeStore, models, datasets: datasetStore, fitting, turns };
 
   return {
     version,
     extractor,
-    health: () => ({ device: 'cpu', model: extractor.name, reason: deviceReason(config.device) }),
+    health: () => ({ device: device ?? 'cpu', model: extractor.name, reason: deviceReason(config, device) }),
     readiness: () => {
       const now = stop.signal.aborted ? ['The service is shutting down.'] : problems;
       return { ready: now.length === 0, problems: now };
     },
     fit,
-    calibrate: (request) =>
-      calibrateModel({ models, memories, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now }, request),
+    calibrate: (request) => calibrateModel(calibrateParts, request),
     inspect,
     modelHealth: (key) => modelHealth({ models, memories, scoreRule, driftWatch }, key),
+    describe: (key) => describeModel({ models, memories, extractor, scoreRule }, key),
+    datasets: {
+      upload: (request, signal) => uploadSamples(datasetParts, request, signal),
+      list: (key) => listDataset(datasetParts, key),
+      file: (key, sample) => sampleFile(datasetParts, key, sample),
+      meta: (key, { label, filename }) => datasetStore.readMeta(key, label, filename),
+      thumbnail: (key, sample, maxSide) => sampleThumbnail(datasetParts, key, sample, maxSide),
+      remove: (key, { label, filename }) => datasetStore.remove(key, label, filename),
+      clear: (key, label) => datasetStore.clear(key, label),
+      review: (key, hooks) => reviewDataset({ ...learnParts, datasets: datasetStore }, key, hooks),
+      calibrate: (request, hooks) => calibrateDataset({ ...scoreParts, ...calibrateParts }, request, hooks),
+      inspect: (request, hooks) => inspectDataset(scoreParts, request, hooks),
+    },
+    recipes: {
+      list: () => listRecipes(recipeParts),
+      find: (recipeId) => findRecipe(recipeParts, recipeId),
+      correctScale: (recipeId, mmPerPx) => correctScale(recipeParts, recipeId, mmPerPx),
+      remove: (recipeId, force) => removeRecipe(recipeParts, recipeId, force),
+    },
     evaluate: (set, options) =>
       evaluateSet(
         {
@@ -192,7 +292,17 @@ export async function createService(
         options,
       ),
     scaleOf: async (recipeId) => (await models.readRecipe(recipeId)).mm_per_px ?? null,
-    removeStaleTemps: () => models.removeStaleTemps(Date.now(), staleTempMs),
+    jobs,
+    removeStaleTemps: async () => {
+      const nowMs = Date.now();
+      const removed = [
+        await models.removeStaleTemps(nowMs, staleTempMs),
+        await datasetStore.removeStaleFiles(nowMs, staleTempMs),
+        await recipeStore.removeStaleFolders(),
+        await jobStore.removeStaleTemps(nowMs, staleTempMs),
+      ];
+      return removed.reduce((sum, count) => sum + count, 0);
+    },
     warm: async function warm() {
       const tryAgainLater = () => {
         setTimeout(() => {
@@ -202,7 +312,7 @@ export async function createService(
       };
       try {
         await requireWritable(config.modelsDir);
-        await vision.warm();
+        device = await vision.warm();
         problems = [];
       } catch (error) {
         problems = [
@@ -213,17 +323,24 @@ export async function createService(
       }
     },
     close: async () => {
+      // First, so that what the end of the threads breaks off is known as interrupted, not as failed.
+      const jobsEnded = jobs.close();
       stop.abort();
       await vision.close();
+      await jobsEnded;
       await memories.idle();
     },
   };
 }
 
-/** Other devices are a later version's; until then the wish is answered, not ignored. */
-function deviceReason(device: Config['device']): string | null {
-  if (device === 'auto' || device === 'cpu') return null;
-  return `DEVICE=${device} is not available in this build; the CPU serves.`;
+/** What is wrong with the device, if anything: a wish is answered, not ignored. */
+function deviceReason({ device: wanted, lightImport }: Config, device: Device | null): string | null {
+  if (wanted === 'auto' || wanted === 'cpu' || wanted === device) return null;
+  if (device !== null)
+    return `DEVICE=${wanted} is not to be had here (no such device, or no driver for it); the CPU serves.`;
+  return lightImport
+    ? `DEVICE=${wanted} is looked for when the first picture comes; with BDI_LIGHT_IMPORT=1 it is not told here.`
+    : `DEVICE=${wanted} is being looked for.`;
 }
 
 async function requireWritable(folder: string): Promise<void> {

@@ -3,15 +3,24 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import { InspectionError } from '../errors.ts';
 import type { Service } from '../service.ts';
+import { calibrateDatasetRoute } from './calibrate_dataset.ts';
 import { calibrateNgRoute } from './calibrate_ng.ts';
 import { type OkngEnv, type RequestContext, requestIdOf } from './context.ts';
+import { datasetReviewRoute } from './dataset_review.ts';
+import { datasetSampleRoutes } from './dataset_samples.ts';
+import { datasetUploadRoutes } from './dataset_upload.ts';
 import { docsRoutes } from './docs.ts';
 import { fitOkRoute } from './fit_ok.ts';
 import { healthRoutes } from './health.ts';
 import { inferRoute } from './infer.ts';
+import { inferDatasetRoute } from './infer_dataset.ts';
+import { jobRoutes } from './jobs.ts';
+import { longWorkAnswers } from './long_work.ts';
 import { modelHealthRoute } from './model_health.ts';
+import { modelStateRoutes } from './model_state.ts';
 import { bodyTooLarge } from './multipart.ts';
-import { problem, problemMediaType, statusOf, withoutWordsOfSuccess } from './problem.ts';
+import { type ProblemCode, problem, problemMediaType, shownFailure } from './problem.ts';
+import { recipeRoutes } from './recipes.ts';
 import { noteRecipe } from './validation.ts';
 
 /** What the HTTP layer needs of its surroundings. */
@@ -23,7 +32,7 @@ export interface AppParts {
 
 /** One endpoint. A path may stand in several, with different methods. */
 export interface Route {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   /** Counts against the queue limit: it holds pictures in memory. */
   readonly heavy?: boolean;
@@ -38,12 +47,21 @@ export interface Route {
  */
 export function createApp(parts: AppParts): Hono<OkngEnv> {
   const app = new Hono<OkngEnv>();
+  const answerLongWork = longWorkAnswers(parts);
   const routes: readonly Route[] = [
     ...healthRoutes(parts),
-    fitOkRoute(parts),
+    fitOkRoute(parts, answerLongWork),
     calibrateNgRoute(parts),
     inferRoute(parts),
     modelHealthRoute(parts),
+    ...modelStateRoutes(parts),
+    ...datasetUploadRoutes(parts),
+    ...datasetSampleRoutes(parts),
+    datasetReviewRoute(parts),
+    calibrateDatasetRoute(parts, answerLongWork),
+    inferDatasetRoute(parts, answerLongWork),
+    ...recipeRoutes(parts),
+    ...jobRoutes(parts),
     ...docsRoutes(parts),
   ];
 
@@ -111,20 +129,17 @@ export function rounded(milliseconds: number): number {
   return Math.round(milliseconds * 100) / 100;
 }
 
+/** Conflicts with what will be over soon. */
+const passing: ReadonlySet<ProblemCode> = new Set(['fit_in_progress', 'request_in_progress']);
+
 function answerProblem(c: RequestContext, error: Error): Response {
-  const code = error instanceof InspectionError ? error.code : 'internal_error';
-  // What went wrong inside us is for the log: its text may hold what a caller must not see.
-  const said =
-    statusOf[code] === 500
-      ? `The service failed on its own account; its log tells why under request ${c.get('requestId')}.`
-      : error.message;
-  const sentence = c.req.path === '/fit_ok' ? withoutWordsOfSuccess(said) : said;
-  const body = problem(code, sentence, c.get('requestId'), c.get('recipeId'));
+  const { code, message } = shownFailure(error, c.req.path, c.get('requestId'));
+  const body = problem(code, message, c.get('requestId'), c.get('recipeId'));
   // A caller who left is no trouble of ours, whatever the status that nobody reads.
   if (body.status >= 500 && code !== 'request_aborted')
     c.get('log').error({ err: error, code: body.code }, 'request failed');
   else c.get('log').info({ code: body.code, detail: body.detail }, 'request refused');
-  if (body.status === 429 || body.status === 503 || body.code === 'fit_in_progress') c.header('Retry-After', '1');
+  if (body.status === 429 || body.status === 503 || passing.has(body.code)) c.header('Retry-After', '1');
   return c.body(JSON.stringify(body), body.status, { 'Content-Type': problemMediaType });
 }
 
@@ -168,11 +183,15 @@ function corsFor(origins: readonly string[]): MiddlewareHandler<OkngEnv> {
       c.header('Vary', 'Origin');
       if (origins.includes(origin)) c.header('Access-Control-Allow-Origin', origin);
     }
-    c.header('Access-Control-Expose-Headers', 'X-Request-Id, Retry-After');
+    c.header(
+      'Access-Control-Expose-Headers',
+      'X-Request-Id, Retry-After, Location, Preference-Applied, Idempotent-Replayed',
+    );
     if (c.req.method === 'OPTIONS' && c.req.header('access-control-request-method') !== undefined) {
       return c.body(null, 204, {
-        'Access-Control-Allow-Methods': 'GET, HEAD, POST, DELETE, OPTIONS',
-        'Access-Control-Allow-Headers': 'Content-Type, X-Request-Id, X-Recipe-Id',
+        'Access-Control-Allow-Methods': 'GET, HEAD, POST, PUT, DELETE, OPTIONS',
+        'Access-Control-Allow-Headers':
+          'Content-Type, X-Request-Id, X-Recipe-Id, Prefer, Idempotency-Key, Last-Event-ID',
         'Access-Control-Max-Age': '600',
       });
     }

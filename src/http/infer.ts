@@ -1,4 +1,5 @@
 import { InspectionError } from '../errors.ts';
+import type { Inspection } from '../inspection/inspect_image.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { type AppParts, type Route, rounded } from './app.ts';
 import { goneSignal } from './context.ts';
@@ -46,20 +47,8 @@ export function inferRoute({ service, config }: AppParts): Route {
         verdict: inspection.verdict,
         ...(fields.score_p_value && { score_p_value: inspection.scorePValue }),
         ...(fields.explain && { explanations: inspection.explanations }),
-        heatmap_png_base64:
-          heatmapPng === null
-            ? null
-            : Buffer.from(heatmapPng.buffer, heatmapPng.byteOffset, heatmapPng.byteLength).toString('base64'),
-        regions: inspection.regions.map((region) => ({
-          bbox: region.bbox,
-          x: region.x,
-          y: region.y,
-          w: region.w,
-          h: region.h,
-          area_px: region.areaPx,
-          area_mm2: region.areaMm2,
-          contour: region.contour,
-        })),
+        heatmap_png_base64: heatmapPng === null ? null : base64Of(heatmapPng),
+        regions: regionsBody(inspection),
         token_shape: [inspection.grid.rows, inspection.grid.cols],
         params: inspection.params,
         model_key: key.modelKey,
@@ -68,4 +57,23 @@ export function inferRoute({ service, config }: AppParts): Route {
       });
     },
   };
+}
+
+/** The regions of an answer, in the contract's words. */
+export function regionsBody({ regions }: Pick<Inspection, 'regions'>) {
+  return regions.map((region) => ({
+    bbox: region.bbox,
+    x: region.x,
+    y: region.y,
+    w: region.w,
+    h: region.h,
+    area_px: region.areaPx,
+    area_mm2: region.areaMm2,
+    contour: region.contour,
+  }));
+}
+
+/** Plain, without a `data:` prefix. */
+export function base64Of({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('base64');
 }

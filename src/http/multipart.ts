@@ -14,12 +14,16 @@ export interface UploadedFile {
 export interface Form {
   readonly fields: ReadonlyMap<string, string>;
   readonly files: readonly UploadedFile[];
+  /** Every value of the list fields, in the order they came; absent where none were asked for. */
+  readonly list?: readonly string[];
 }
 
 export interface FormLimits {
   readonly maxBodyBytes: number;
   /** Text fields that somebody reads: a longer text in one of them is refused. Absent: every field. */
   readonly textFields?: readonly string[];
+  /** Names of one text field that may come again and again, as many times as there may be files. */
+  readonly listFields?: readonly string[];
 }
 
 /** Text parts are ids, numbers and shapes: a megabyte is far more than any of them needs. */
@@ -53,12 +57,14 @@ export async function readForm(
       `This endpoint reads multipart/form-data; the request's Content-Type is ${got}.`,
     );
   }
-  const parser = openParser(contentType);
+  const maxTexts = maxFields + (limits.listFields === undefined ? 0 : maxFiles);
+  const parser = openParser(contentType, maxTexts);
   const source = body === null ? Readable.from([]) : body instanceof Readable ? body : Readable.fromWeb(body);
 
   return await new Promise<Form>((resolve, reject) => {
     const fields = new Map<string, string>();
     const files: UploadedFile[] = [];
+    const list: string[] = [];
     let received = 0;
     let textsWithFileName = 0;
     let settled = false;
@@ -79,7 +85,15 @@ export async function readForm(
     source.on('error', (cause) => fail(cutShort(cause)));
     const tooMany = (what: string, limit: number) => () =>
       fail(new InspectionError('too_many_parts', `The form has more than ${limit} ${what}.`));
-    const tooManyFields = tooMany('text fields', maxFields);
+    const tooManyFields = tooMany('text fields', maxTexts);
+    /** Keeps a text's place among the others: one with a file name is complete only after the next has begun. */
+    const placeFor = (field: string): ((text: string) => void) => {
+      if (limits.listFields?.includes(field) !== true) return (text) => fields.set(field, text);
+      const place = list.push('') - 1;
+      return (text) => {
+        list[place] = text;
+      };
+    };
     const tooLong = (field: string) =>
       fail(
         new InspectionError(
@@ -91,7 +105,7 @@ export async function readForm(
     parser.on('field', (field: string | undefined, value, info) => {
       if (field === undefined) return;
       if (info.nameTruncated || info.valueTruncated) tooLong(field);
-      else fields.set(field, value);
+      else placeFor(field)(value);
     });
     parser.on('file', (field: string | undefined, stream, info) => {
       stream.on('error', (cause) => fail(cutShort(cause)));
@@ -111,11 +125,13 @@ export async function readForm(
         return;
       }
       textsWithFileName++;
-      if (textsWithFileName > maxFields) tooManyFields();
+      if (textsWithFileName > maxTexts) tooManyFields();
+      const put = placeFor(field);
       stream.on('end', () => {
-        if (size <= maxFieldBytes) fields.set(field, new TextDecoder().decode(joinChunks(chunks)));
+        if (size <= maxFieldBytes) put(new TextDecoder().decode(joinChunks(chunks)));
         // Somebody else's attachment of any size is an unknown field, and those are ignored.
-        else if (limits.textFields?.includes(field) !== false) tooLong(field);
+        else if (limits.textFields?.includes(field) !== false || limits.listFields?.includes(field) === true)
+          tooLong(field);
       });
     });
     parser.on('fieldsLimit', tooManyFields);
@@ -124,7 +140,7 @@ export async function readForm(
     parser.on('close', () => {
       if (settled) return;
       settled = true;
-      resolve({ fields, files });
+      resolve({ fields, files, ...(limits.listFields !== undefined && { list }) });
     });
     source.pipe(parser);
   });
@@ -138,12 +154,12 @@ export function bodyTooLarge(maxBodyBytes: number): InspectionError {
   );
 }
 
-function openParser(contentType: string): busboy.Busboy {
+function openParser(contentType: string, maxTexts: number): busboy.Busboy {
   try {
     return busboy({
       headers: { 'content-type': contentType },
       defParamCharset: 'utf8',
-      limits: { fieldSize: maxFieldBytes, fieldNameSize: 200, fields: maxFields, files: maxFiles, headerPairs: 50 },
+      limits: { fieldSize: maxFieldBytes, fieldNameSize: 200, fields: maxTexts, files: maxFiles, headerPairs: 50 },
     });
   } catch (cause) {
     throw new InspectionError('invalid_multipart', 'The Content-Type multipart/form-data has no usable boundary.', {

@@ -1,15 +1,49 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../errors.ts';
+import { sampleLabels } from '../inspection/dataset_sample.ts';
 import { statusOf } from './problem.ts';
 import {
+  calibrateDatasetResponse,
   calibrateNgResponse,
+  datasetClearedResponse,
+  datasetListResponse,
   fitOkResponse,
   healthResponse,
+  inferDatasetResponse,
   inferResponse,
+  jobListResponse,
+  jobResponse,
+  jobWithResult,
+  manifestResponse,
   modelHealthResponse,
   problemBody,
+  recipeChangedResponse,
+  recipeDeletedResponse,
+  recipeListResponse,
+  recipeResponse,
+  reviewResponse,
+  sampleDeletedResponse,
+  sampleMetaResponse,
+  stateResponse,
+  uploadResponse,
 } from './responses.ts';
-import { calibrateNgRequest, fitOkForm, inferForm } from './schemas.ts';
+import {
+  calibrateDatasetRequest,
+  calibrateNgRequest,
+  datasetLabelQuery,
+  datasetQuery,
+  fitOkForm,
+  inferDatasetRequest,
+  inferForm,
+  jobsQuery,
+  modelQuery,
+  recipeChange,
+  recipeRemoval,
+  reviewRequest,
+  sampleQuery,
+  thumbnailQuery,
+  uploadForm,
+} from './schemas.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -46,7 +80,7 @@ export function openApiDocument(version: string): Json {
       },
       '/fit_ok': {
         post: {
-          ...operation('Fit the memory of one role and ROI from good pictures', fitOkResponse, [
+          ...longOperation('Fit the memory of one role and ROI from good pictures', fitOkResponse, [
             'no_images',
             'unreadable_image',
             'unsupported_media_type',
@@ -78,7 +112,7 @@ export function openApiDocument(version: string): Json {
             'missing_field',
             'mm_per_px_conflict',
           ]),
-          requestBody: { required: true, content: { 'application/json': { schema: inputSchema(calibrateNgRequest) } } },
+          requestBody: jsonBody(calibrateNgRequest),
         },
       },
       '/infer': {
@@ -116,6 +150,175 @@ export function openApiDocument(version: string): Json {
           ],
         },
       },
+      '/state': {
+        get: {
+          ...operation('Is there a memory and a calibration that /infer would use', stateResponse, modelCodes),
+          parameters: [...commonHeaders, ...queryParameters(modelQuery)],
+        },
+      },
+      '/manifest': {
+        get: {
+          ...operation('The state of a model, its calibration and its dataset', manifestResponse, modelCodes),
+          parameters: [...commonHeaders, ...queryParameters(modelQuery)],
+        },
+      },
+      ...Object.fromEntries(
+        sampleLabels.map((label) => [`/datasets/${label}/upload`, { post: uploadOperation(label) }]),
+      ),
+      '/datasets/list': {
+        get: {
+          ...operation('The stored samples of a role and ROI, and which of them are duplicates', datasetListResponse, [
+            'invalid_value',
+            'missing_field',
+          ]),
+          parameters: [...commonHeaders, ...queryParameters(datasetQuery)],
+        },
+      },
+      '/datasets/file': {
+        get: {
+          ...pictureOperation('A stored picture, as it was sent', ['invalid_value', 'not_found', 'missing_field']),
+          parameters: [...commonHeaders, ...queryParameters(sampleQuery)],
+        },
+        delete: {
+          ...operation('Remove a sample for good', sampleDeletedResponse, ['invalid_value', 'missing_field']),
+          parameters: [...commonHeaders, ...queryParameters(sampleQuery)],
+        },
+      },
+      '/datasets/meta': {
+        get: {
+          ...operation('What is known of a stored picture', sampleMetaResponse, [
+            'invalid_value',
+            'not_found',
+            'missing_field',
+            'damaged_file',
+          ]),
+          parameters: [...commonHeaders, ...queryParameters(sampleQuery)],
+        },
+      },
+      '/datasets/thumbnail': {
+        get: {
+          ...pictureOperation('A stored picture, small, as JPEG', ['invalid_value', 'not_found', 'missing_field']),
+          parameters: [...commonHeaders, ...queryParameters(thumbnailQuery)],
+        },
+      },
+      '/datasets/clear': {
+        delete: {
+          ...operation('Remove every sample of a class for good', datasetClearedResponse, [
+            'invalid_value',
+            'missing_field',
+          ]),
+          parameters: [...commonHeaders, ...queryParameters(datasetLabelQuery)],
+        },
+      },
+      '/datasets/review': {
+        post: {
+          ...operation('Which stored OK samples look bad to the others', reviewResponse, [
+            'insufficient_ok_samples',
+            'missing_field',
+            'queue_full',
+          ]),
+          requestBody: jsonBody(reviewRequest),
+        },
+      },
+      '/calibrate_dataset': {
+        post: {
+          ...longOperation('Score the stored samples and choose a threshold from them', calibrateDatasetResponse, [
+            'memory_not_fitted',
+            'insufficient_ok_samples',
+            'insufficient_ng_samples',
+            'invalid_json',
+            'invalid_value',
+            'missing_field',
+            'extractor_mismatch',
+            'queue_full',
+            'not_ready',
+          ]),
+          requestBody: jsonBody(calibrateDatasetRequest),
+        },
+      },
+      '/infer_dataset': {
+        post: {
+          ...longOperation('Inspect the stored samples', inferDatasetResponse, [
+            'memory_not_fitted',
+            'invalid_json',
+            'invalid_value',
+            'missing_field',
+            'extractor_mismatch',
+            'queue_full',
+            'not_ready',
+          ]),
+          requestBody: jsonBody(inferDatasetRequest),
+        },
+      },
+      '/recipes': { get: operation('The recipes and what they hold', recipeListResponse, ['invalid_value']) },
+      '/recipes/{id}': {
+        get: {
+          ...operation('One recipe and what it holds', recipeResponse, ['invalid_value', 'not_found']),
+          parameters: [...commonHeaders, recipePathId],
+        },
+        put: {
+          ...operation("Correct a recipe's millimetres per pixel, on purpose", recipeChangedResponse, [
+            'invalid_json',
+            'invalid_value',
+            'missing_field',
+          ]),
+          parameters: [...commonHeaders, recipePathId],
+          requestBody: jsonBody(recipeChange),
+        },
+        delete: {
+          ...operation('Remove a recipe for good; the default one stays', recipeDeletedResponse, [
+            'invalid_value',
+            'not_found',
+            'recipe_in_use',
+            'fit_in_progress',
+          ]),
+          parameters: [...commonHeaders, recipePathId, ...queryParameters(recipeRemoval)],
+        },
+      },
+      '/jobs': {
+        get: {
+          ...operation('The jobs there are, the newest first', jobListResponse, ['invalid_value']),
+          parameters: [...commonHeaders, ...queryParameters(jobsQuery)],
+        },
+      },
+      '/jobs/{id}': {
+        get: {
+          ...operation('What a job does, or has come to', jobWithResult, ['not_found', 'damaged_file']),
+          parameters: [...commonHeaders, jobId],
+        },
+        delete: {
+          ...operation(
+            'Cancel a job; answers when it has ended, after one picture or so. Cancelling it again is no error.',
+            jobWithResult,
+            ['not_found', 'job_ended'],
+          ),
+          parameters: [...commonHeaders, jobId],
+        },
+      },
+      '/jobs/{id}/events': {
+        get: {
+          ...operation('Follow a job', jobResponse, ['not_found']),
+          parameters: [
+            ...commonHeaders,
+            jobId,
+            {
+              name: 'Last-Event-ID',
+              in: 'header',
+              schema: { type: 'string' },
+              description: 'The id of the last event that was read; an EventSource sends it when it comes back.',
+            },
+          ],
+          responses: {
+            200: {
+              description:
+                'Server-sent events: progress whenever the job has changed, at most five a second, and end when it has ended; then the stream ends. The data of each is the job without its result.',
+              content: { 'text/event-stream': { schema: { type: 'string' } } },
+            },
+            204: { description: 'The job has ended, and the end was read: there is nothing to come back for.' },
+            ...problemsOf(['not_found']),
+          },
+        },
+      },
     },
   };
 }
@@ -139,7 +342,115 @@ const commonHeaders = [
   },
 ] as const;
 
+const jobId = { name: 'id', in: 'path', required: true, schema: { type: 'string' } } as const;
+
+const recipePathId = { name: 'id', in: 'path', required: true, schema: { type: 'string' } } as const;
+
+const modelCodes = ['invalid_value', 'missing_field', 'damaged_file'] as const satisfies readonly ErrorCode[];
+
+function uploadOperation(label: string): Json {
+  return {
+    ...operation(`Store pictures of ${label === 'ok' ? 'good' : 'bad'} parts as samples, all or none`, uploadResponse, [
+      'invalid_value',
+      'invalid_json',
+      'unreadable_image',
+      'unsupported_media_type',
+      'image_too_large',
+      'missing_field',
+      'mm_per_px_conflict',
+      'queue_full',
+      'storage_full',
+    ]),
+    requestBody: formBody(
+      uploadForm,
+      {
+        images: {
+          type: 'array',
+          items: binary,
+          minItems: 1,
+          description: `One file each, kept as it is: ${pictureFormats}.`,
+        },
+        metas: {
+          type: 'array',
+          items: { type: 'string', contentMediaType: 'application/json' },
+          description:
+            'None, or one JSON object for each of the images, in their order: as many fields, or one with the list of all. shape (or shape_json) is the ROI of the sample, as in /infer; mm_per_px counts for the recipe; everything else is kept as it is.',
+        },
+      },
+      ['images'],
+    ),
+  };
+}
+
+function pictureOperation(summary: string, codes: readonly ErrorCode[]): Json {
+  return {
+    summary,
+    parameters: commonHeaders,
+    responses: {
+      200: { description: 'Done.', content: { 'image/*': { schema: binary } } },
+      ...problemsOf(codes),
+    },
+  };
+}
+
+function queryParameters(schema: z.ZodType): readonly Json[] {
+  const { properties = {}, required = [] } = inputSchema(schema) as { properties?: Json; required?: readonly string[] };
+  return Object.entries(properties).map(([name, of]) => ({
+    name,
+    in: 'query',
+    ...(required.includes(name) && { required: true }),
+    schema: of,
+  }));
+}
+
+function jsonBody(schema: z.ZodType): Json {
+  return { required: true, content: { 'application/json': { schema: inputSchema(schema) } } };
+}
+
+const longWorkHeaders = [
+  {
+    name: 'Prefer',
+    in: 'header',
+    schema: { type: 'string' },
+    description: 'respond-async (RFC 7240): answer 202 with a job at once, and do the work when its turn has come.',
+    example: 'respond-async',
+  },
+  {
+    name: 'Idempotency-Key',
+    in: 'header',
+    schema: { type: 'string', maxLength: 255 },
+    description:
+      'A text that no other request brings, such as a UUID. The same request with the same key gets the same job, as long as that is kept, or the same answer, for a day (the last hundred, unless they are very large), and the work is done once. What failed is tried anew, unless it was a job.',
+  },
+] as const;
+
+/** Work that may take minutes: its result, or a job. */
+function longOperation(summary: string, response: z.ZodType, codes: readonly ErrorCode[]): Json {
+  return {
+    ...operation(summary, response, [...codes, 'request_in_progress', 'idempotency_key_reused'], {
+      202: {
+        description: 'The work has become a job, on request; Location is its address.',
+        headers: { Location: { schema: { type: 'string' } }, 'Preference-Applied': { schema: { type: 'string' } } },
+        content: { 'application/json': { schema: outputSchema(jobResponse) } },
+      },
+    }),
+    parameters: [...commonHeaders, ...longWorkHeaders],
+  };
+}
+
 function operation(summary: string, response: z.ZodType, codes: readonly ErrorCode[], otherResponses: Json = {}): Json {
+  return {
+    summary,
+    parameters: commonHeaders,
+    responses: {
+      200: { description: 'Done.', content: { 'application/json': { schema: outputSchema(response) } } },
+      ...otherResponses,
+      ...problemsOf(codes),
+    },
+  };
+}
+
+function problemsOf(codes: readonly ErrorCode[]): Json {
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of codes) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);
   const problems = [...byStatus].map(([status, names]) => [
@@ -149,15 +460,7 @@ function operation(summary: string, response: z.ZodType, codes: readonly ErrorCo
       content: { 'application/problem+json': { schema: outputSchema(problemBody) } },
     },
   ]);
-  return {
-    summary,
-    parameters: commonHeaders,
-    responses: {
-      200: { description: 'Done.', content: { 'application/json': { schema: outputSchema(response) } } },
-      ...otherResponses,
-      ...Object.fromEntries(problems),
-    },
-  };
+  return Object.fromEntries(problems);
 }
 
 function formBody(schema: z.ZodType, files: Json, requiredFiles: readonly string[]): Json {

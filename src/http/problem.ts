@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, InspectionError } from '../errors.ts';
 
 /** What fails before there is a request that could fail. */
 export type ConnectionErrorCode = 'malformed_request' | 'request_timeout' | 'headers_too_large';
@@ -21,13 +21,20 @@ export const statusOf = {
   body_too_large: 413,
   too_many_parts: 400,
   insufficient_ok_samples: 400,
+  insufficient_ng_samples: 400,
   memory_not_fitted: 400,
   mm_per_px_conflict: 409,
+  recipe_in_use: 409,
   not_a_number: 503,
   extractor_mismatch: 409,
   fit_in_progress: 409,
   not_found: 404,
   method_not_allowed: 405,
+  idempotency_key_reused: 422,
+  request_in_progress: 409,
+  job_ended: 409,
+  job_cancelled: 409,
+  job_interrupted: 503,
   queue_full: 429,
   not_ready: 503,
   shutting_down: 503,
@@ -78,6 +85,21 @@ export function problem(code: ProblemCode, sentence: string, requestId: string, 
     request_id: requestId,
     recipe_id: recipeId,
   };
+}
+
+/**
+ * What a caller is told of a failure. What went wrong inside us is for the log: its text may hold what a caller must not
+ * see.
+ *
+ * @param path of the request: a fit's error has no words of success
+ */
+export function shownFailure(error: unknown, path: string, requestId: string): InspectionError {
+  const code = error instanceof InspectionError ? error.code : 'internal_error';
+  const said =
+    error instanceof InspectionError && statusOf[code] !== 500
+      ? error.message
+      : `The service failed on its own account; its log tells why under request ${requestId}.`;
+  return new InspectionError(code, path === '/fit_ok' ? withoutWordsOfSuccess(said) : said, { cause: error });
 }
 
 /**

@@ -9,6 +9,7 @@ import { noteRecipe, parseJson, parseWith, textRecord } from './validation.ts';
  * of them names it.
  *
  * @param pictureFields the fields whose files are wanted; other files are ignored
+ * @param listFields names of a text field that may come several times
  * @throws InspectionError what {@link readForm} and {@link parseWith} throw; `unsupported_media_type` for a packed body;
  *   `invalid_type` when a picture came as text: what its bytes were is lost, and a fit would silently go without it
  */
@@ -17,9 +18,18 @@ export async function readFormRequest<S extends z.ZodObject>(
   schema: S,
   pictureFields: readonly string[],
   { maxBodyBytes }: Pick<FormLimits, 'maxBodyBytes'>,
-): Promise<{ readonly fields: z.output<S>; readonly pictures: readonly UploadedFile[] }> {
+  listFields: readonly string[] = [],
+): Promise<{
+  readonly fields: z.output<S>;
+  readonly pictures: readonly UploadedFile[];
+  readonly list: readonly string[];
+}> {
   requirePlainBody(c);
-  const limits = { maxBodyBytes, textFields: Object.keys(schema.shape) };
+  const limits: FormLimits = {
+    maxBodyBytes,
+    textFields: Object.keys(schema.shape),
+    ...(listFields.length > 0 && { listFields }),
+  };
   const form = await readForm(c.req.header('content-type'), bodyStream(c), limits);
   noteRecipe(c, form.fields.get('recipe_id'));
   const fields = parseWith(schema, textRecord(form.fields));
@@ -30,7 +40,8 @@ export async function readFormRequest<S extends z.ZodObject>(
       `The field ${asText} came as text; send each picture as a file, with a file name.`,
     );
   }
-  return { fields, pictures: form.files.filter(({ field }) => pictureFields.includes(field)) };
+  const pictures = form.files.filter(({ field }) => pictureFields.includes(field));
+  return { fields, pictures, list: form.list ?? [] };
 }
 
 /**

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { sampleLabels } from '../inspection/dataset_sample.ts';
+import { jobStates } from '../inspection/jobs.ts';
 import { scoreModes } from '../patchcore/image_score.ts';
 
 /** What answers hold: written into `/openapi.json`, and every HTTP test checks real answers against them. */
@@ -46,7 +48,7 @@ export const fitOkResponse = z.object({
   ...envelope,
 });
 
-export const calibrateNgResponse = z.object({
+const calibrationMembers = {
   status: z.literal('ok'),
   role_id: z.string(),
   roi_id: z.string(),
@@ -67,7 +69,7 @@ export const calibrateNgResponse = z.object({
   in_force: z.boolean().meta({
     description: 'False: the memory that answers is borrowed from another model, and so is the threshold.',
   }),
-  ok_scores_from: z.enum(['request', 'leave_one_out']),
+  ok_scores_from: z.enum(['request', 'leave_one_out', 'dataset']),
   guarantee: z
     .object({
       alpha: z.number().meta({ description: 'Largest overkill promised.' }),
@@ -81,7 +83,9 @@ export const calibrateNgResponse = z.object({
     .nullable(),
   review_threshold: z.number().nullable(),
   ...envelope,
-});
+};
+
+export const calibrateNgResponse = z.object(calibrationMembers);
 
 const region = z.object({
   bbox: z.tuple([pixels, pixels, pixels, pixels]).meta({ description: 'x, y, width, height.' }),
@@ -96,6 +100,19 @@ const region = z.object({
 
 const place = z.object({ x: pixels, y: pixels, w: pixels, h: pixels });
 
+const driftMember = z.object({
+  state: z.enum(['not_watched', 'steady', 'drifted']).meta({
+    description:
+      'Whether parts judged OK still score like those of the calibration and are as bright as the pictures of the fit. Begins anew with every calibration and start of the service; at most one false alarm in 100,000 pictures.',
+  }),
+  by: z.enum(['score', 'brightness']).nullable().meta({ description: 'What has drifted.' }),
+  pictures: z.number().int(),
+  statistic: z.number().nullable(),
+  limit: z.number().nullable(),
+  since: z.number().int().nullable(),
+  direction: z.enum(['higher', 'lower']).nullable(),
+});
+
 export const modelHealthResponse = z.object({
   status: z.literal('ok'),
   role_id: z.string(),
@@ -105,18 +122,7 @@ export const modelHealthResponse = z.object({
   calibration: z
     .enum(['none', 'valid', 'stale'])
     .meta({ description: 'stale: made for another memory, not in force.' }),
-  drift: z.object({
-    state: z.enum(['not_watched', 'steady', 'drifted']).meta({
-      description:
-        'Whether parts judged OK still score like those of the calibration and are as bright as the pictures of the fit. Begins anew with every calibration and start of the service; at most one false alarm in 100,000 pictures.',
-    }),
-    by: z.enum(['score', 'brightness']).nullable().meta({ description: 'What has drifted.' }),
-    pictures: z.number().int(),
-    statistic: z.number().nullable(),
-    limit: z.number().nullable(),
-    since: z.number().int().nullable(),
-    direction: z.enum(['higher', 'lower']).nullable(),
-  }),
+  drift: driftMember,
   ...envelope,
 });
 
@@ -177,3 +183,222 @@ export const problemBody = z.object({
   code: z.string(),
   ...envelope,
 });
+
+const jobMembers = {
+  id: z.string(),
+  kind: z.string().meta({ description: 'The endpoint whose work it is.' }),
+  state: z.enum(jobStates).meta({
+    description: 'interrupted: the service ended, or was shut down, before the job did; send the request again.',
+  }),
+  step: z.string().nullable().meta({ description: 'What it is doing, such as pictures or coreset.' }),
+  done: z.number().int().nullable().meta({ description: 'Of the step, from 0 to total.' }),
+  total: z.number().int().nullable(),
+  eta_s: z.number().nullable().meta({
+    description: 'Seconds until the step is expected to end; null when that cannot be told, and when it does not run.',
+  }),
+  created_at_utc: z.string(),
+  started_at_utc: z.string().nullable(),
+  ended_at_utc: z.string().nullable(),
+  status_code: z.number().int().nullable().meta({
+    description: 'The status that the request would have been answered with; null before the end.',
+  }),
+  error: problemBody.nullable().meta({ description: 'The body it would have had, when it did not succeed.' }),
+  role_id: z.string(),
+  roi_id: z.string(),
+  model_key: z.string(),
+  recipe_id: z.string(),
+};
+
+export const jobResponse = z.object({ ...jobMembers, request_id: z.string() });
+
+export const jobWithResult = jobResponse.extend({
+  result: z.record(z.string(), z.unknown()).nullable().meta({
+    description: 'The body that the request would have been answered with; null unless the job has succeeded.',
+  }),
+});
+
+export const jobListResponse = z.object({
+  status: z.literal('ok'),
+  jobs: z.array(z.object(jobMembers)).meta({ description: 'The newest first.' }),
+  ...envelope,
+});
+
+const sampleLabel = z.enum(sampleLabels);
+const sampleRef = z.object({ label: sampleLabel, filename: z.string() });
+const sampleError = sampleRef.extend({ error: z.string() });
+const datasetIds = { role_id: z.string(), roi_id: z.string() };
+
+export const uploadResponse = z.object({
+  status: z.literal('ok'),
+  saved: z.array(z.string()).meta({ description: 'The names the pictures are stored under, in their order.' }),
+  label: sampleLabel,
+  ...datasetIds,
+  mm_per_px: z.number().nullable().meta({ description: "The recipe's; null while it has none." }),
+  duplicates: z.array(z.object({ filename: z.string(), exact: z.array(sampleRef), near: z.array(sampleRef) })).meta({
+    description: 'Of the saved: those that were stored before, byte for byte (exact) or by their looks (near).',
+  }),
+  ...envelope,
+});
+
+const sampleClass = z.object({
+  count: z.number().int(),
+  files: z.array(z.string()).meta({ description: 'Sorted by name, which is by time.' }),
+  meta: z.record(z.string(), z.boolean()).meta({ description: 'Of every file whether it has a meta.' }),
+});
+const sampleClasses = z.object({ ok: sampleClass, ng: sampleClass });
+
+export const datasetListResponse = z.object({
+  ...datasetIds,
+  classes: sampleClasses,
+  duplicates: z.array(z.object({ kind: z.enum(['exact', 'near']), samples: z.array(sampleRef).min(2) })).meta({
+    description:
+      'Samples that show one picture: the same bytes (exact), or not all the same but hardly to be told apart (near).',
+  }),
+  ...envelope,
+});
+
+export const sampleMetaResponse = z.looseObject({ request_id: z.string() }).meta({
+  description: "The sample's meta as it is stored: what the client sent, defaults, and okng, which is ours.",
+});
+
+export const sampleDeletedResponse = z.object({
+  deleted: z.boolean().meta({ description: 'False: there was no such sample.' }),
+  filename: z.string(),
+  label: sampleLabel,
+  ...datasetIds,
+  ...envelope,
+});
+
+export const datasetClearedResponse = z.object({
+  cleared: z.number().int().meta({ description: 'Samples removed.' }),
+  label: sampleLabel,
+  ...datasetIds,
+  ...envelope,
+});
+
+export const reviewResponse = z.object({
+  status: z.literal('ok'),
+  ...datasetIds,
+  n_suspects: z.number().int(),
+  samples: z
+    .array(
+      z.object({
+        filename: z.string(),
+        score: z.number().meta({ description: 'What it would score by a memory of the others.' }),
+        suspect: z.boolean().meta({ description: 'It stands out: is it good?' }),
+      }),
+    )
+    .meta({ description: 'The stored OK samples, most suspicious first.' }),
+  errors: z.array(sampleError),
+  ...envelope,
+});
+
+const modelStateMembers = {
+  memory_fitted: z.boolean().meta({ description: 'False: /infer would answer memory_not_fitted.' }),
+  calib_present: z.boolean().meta({
+    description: '/infer would judge by a threshold; without a memory: one waits for the first fit.',
+  }),
+  calibration: z.enum(['none', 'valid', 'stale', 'waiting']).meta({
+    description: 'stale: made for another memory, not in force. waiting: made before any memory.',
+  }),
+  refusal: z.string().nullable().meta({ description: 'Why /infer would refuse although there is a memory.' }),
+  borrowed: z.boolean().meta({ description: 'The memory is not in the place where a fit of this key writes.' }),
+  memory_id: z.string().nullable(),
+  memory_origin: z.enum(['okng', 'unknown']).nullable().meta({
+    description: 'unknown: the memory does not say which extractor made it.',
+  }),
+  extractor: z.string().nullable(),
+  mm_per_px: z.number().nullable().meta({ description: "The recipe's." }),
+  ...datasetIds,
+  model_key: z.string(),
+  ...envelope,
+};
+
+export const stateResponse = z.object({ status: z.literal('ok'), ...modelStateMembers, drift: driftMember });
+
+export const manifestResponse = z.object({
+  ...modelStateMembers,
+  memory: z.boolean(),
+  calib: z.looseObject({ threshold: z.number() }).nullable().meta({ description: 'The calibration in force.' }),
+  datasets: z.object({ ...datasetIds, classes: sampleClasses }),
+});
+
+export const calibrateDatasetResponse = z.object({
+  ...calibrationMembers,
+  samples: z
+    .array(
+      sampleRef.extend({
+        score: z.number().nullable(),
+        score_from: z.enum(['inspection', 'leave_one_out']).nullable().meta({
+          description:
+            'leave_one_out: the sample is in the memory, and this is what it would score if it were not. null: it is in the memory and has no such score, so it does not count.',
+        }),
+      }),
+    )
+    .meta({ description: 'The scores that the threshold was chosen from.' }),
+  suspects: z.array(z.string()).meta({ description: 'OK samples that look bad to the others, worst first.' }),
+  errors: z.array(sampleError).meta({ description: 'Samples that could not be scored.' }),
+  warnings: z.array(z.string()),
+});
+
+export const inferDatasetResponse = z.object({
+  status: z.literal('ok'),
+  ...datasetIds,
+  model_key: z.string(),
+  n_total: z.number().int(),
+  n_errors: z.number().int(),
+  items: z.array(
+    sampleRef.extend({
+      mm_per_px: z.number().nullable(),
+      score: z.number().nullable(),
+      threshold: z.number().nullable(),
+      decision: z.enum(['ok', 'ng']).nullable(),
+      verdict: z.enum(['ok', 'review', 'ng']).nullable(),
+      regions: z.array(region),
+      n_regions: z.number().int(),
+      in_memory: z.boolean().nullable().meta({
+        description: 'True: the memory was fitted from this very picture, so its score is lower than that of its like.',
+      }),
+      heatmap_png_base64: z.string().nullable().optional().meta({ description: 'Only when asked for.' }),
+      error: z.string().nullable().meta({ description: 'Why it could not be scored.' }),
+    }),
+  ),
+  ...envelope,
+});
+
+const recipeMembers = {
+  recipe_id: z.string(),
+  mm_per_px: z.number().nullable(),
+  models: z
+    .array(
+      z.object({
+        role_id: z.string().nullable().meta({ description: 'null where the file name does not tell it.' }),
+        roi_id: z.string().nullable(),
+        model_key: z.string().nullable(),
+        has_calibration: z.boolean(),
+      }),
+    )
+    .meta({ description: "The recipe's own; those it borrows from default are not among them." }),
+  datasets: z.array(
+    z.object({
+      role_id: z.string().nullable(),
+      roi_id: z.string().nullable(),
+      n_ok: z.number().int(),
+      n_ng: z.number().int(),
+    }),
+  ),
+};
+
+export const recipeListResponse = z.object({
+  status: z.literal('ok'),
+  recipes: z.array(z.object(recipeMembers)),
+  ...envelope,
+});
+
+export const recipeResponse = z.object({ status: z.literal('ok'), ...recipeMembers, request_id: z.string() });
+
+export const recipeChangedResponse = recipeResponse.extend({
+  previous_mm_per_px: z.number().nullable().meta({ description: 'null: there was none.' }),
+});
+
+export const recipeDeletedResponse = z.object({ status: z.literal('ok'), deleted: z.literal(true), ...envelope });

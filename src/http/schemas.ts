@@ -1,4 +1,7 @@
 import { z } from 'zod';
+import { type SampleLabel, sampleLabels } from '../inspection/dataset_sample.ts';
+import { jobKinds, jobStates } from '../inspection/jobs.ts';
+import { scaleLimits } from '../inspection/recipe_scale.ts';
 import { type ScoreMode, scoreModes } from '../patchcore/image_score.ts';
 
 /**
@@ -70,9 +73,6 @@ const numberText = (what: string) =>
       }
     })
     .transform(Number);
-
-/** From electron microscopes to satellites; outside, areas in mm² leave the numbers. */
-const scaleLimits = { minimum: 1e-9, maximum: 1e6 } as const;
 
 const scaleRule = `mm_per_px must be from ${scaleLimits.minimum} to ${scaleLimits.maximum}, finite and above 0`;
 
@@ -148,6 +148,33 @@ const shareNumber = (what: string) =>
     })
     .nullish();
 
+/** How a calibration chooses its threshold. */
+const thresholdRule = {
+  area_mm2_thr: z
+    .number('area_mm2_thr must be a number.')
+    .refine((value) => Number.isFinite(value) && value >= 0, {
+      error: (issue) => `area_mm2_thr must be a finite number of at least 0; it is ${String(issue.input)}.`,
+    })
+    .nullish()
+    .meta({ description: 'Smallest reported region in mm²; default 1.0.' }),
+  score_percentile: z
+    .number('score_percentile must be a number.')
+    .refine((value) => value >= 0 && value <= 100, {
+      error: (issue) => `score_percentile must be from 0 to 100; it is ${String(issue.input)}.`,
+    })
+    .nullish()
+    .meta({ description: 'Percentile of the OK scores, default 99.' }),
+  max_overkill: shareNumber('max_overkill').meta({
+    description:
+      'Largest share of good parts that may be judged NG. Given: the threshold is the lowest that promises it with the confidence, in place of the percentile rule.',
+    example: 0.05,
+  }),
+  confidence: shareNumber('confidence').meta({ description: 'Of the promise of max_overkill; default 0.95.' }),
+  review_threshold: z.number('review_threshold must be a number.').nullish().meta({
+    description: 'From this score up to the threshold the verdict is review. Not above the threshold.',
+  }),
+};
+
 export const calibrateNgRequest = z
   .object(
     {
@@ -164,29 +191,7 @@ export const calibrateNgRequest = z
         description: 'Scores of bad parts; null or absent when there are none.',
       }),
       mm_per_px: mmPerPxNumber.nullish().meta({ description: "Default: the recipe's value, else 0.2." }),
-      area_mm2_thr: z
-        .number('area_mm2_thr must be a number.')
-        .refine((value) => Number.isFinite(value) && value >= 0, {
-          error: (issue) => `area_mm2_thr must be a finite number of at least 0; it is ${String(issue.input)}.`,
-        })
-        .nullish()
-        .meta({ description: 'Smallest reported region in mm²; default 1.0.' }),
-      score_percentile: z
-        .number('score_percentile must be a number.')
-        .refine((value) => value >= 0 && value <= 100, {
-          error: (issue) => `score_percentile must be from 0 to 100; it is ${String(issue.input)}.`,
-        })
-        .nullish()
-        .meta({ description: 'Percentile of the OK scores, default 99.' }),
-      max_overkill: shareNumber('max_overkill').meta({
-        description:
-          'Largest share of good parts that may be judged NG. Given: the threshold is the lowest that promises it with the confidence, in place of the percentile rule.',
-        example: 0.05,
-      }),
-      confidence: shareNumber('confidence').meta({ description: 'Of the promise of max_overkill; default 0.95.' }),
-      review_threshold: z.number('review_threshold must be a number.').nullish().meta({
-        description: 'From this score up to the threshold the verdict is review. Not above the threshold.',
-      }),
+      ...thresholdRule,
       recipe_id: recipeField,
       model_key: modelKey,
     },
@@ -234,7 +239,7 @@ export const fitOkForm = z.object({
   }),
   shape: z.string().optional().meta({
     description:
-      'The ROI inside which leave-one-out scores are made, as in /infer; give it when inspections will. All patches of the pictures enter the memory.',
+      'The ROI of the pictures, as in /infer; give it when inspections will. Patches that have no say inside it stay out of the memory, and leave-one-out scores are made inside it. A stored sample whose meta has a shape of its own goes by that.',
   }),
   use_dataset: booleanText('use_dataset', false).meta({
     description: 'True: fit from the stored OK samples of this role and ROI instead of posted pictures. Default false.',
@@ -264,4 +269,134 @@ export const inferForm = z.object({
   }),
   recipe_id: recipeField,
   model_key: modelKey,
+});
+
+/** Several values separated by commas; empty text and absence mean all. */
+const listOf = <const T extends readonly [string, ...string[]]>(what: string, values: T) =>
+  z
+    .string()
+    .default('')
+    .transform((text) =>
+      text
+        .split(',')
+        .map((part) => part.trim().toLowerCase())
+        .filter((part) => part !== ''),
+    )
+    .pipe(
+      z.array(
+        z.enum(values as readonly [T[number], ...T[number][]], {
+          error: (issue) =>
+            `${what} must be one of ${values.join(', ')}, or several with commas; it is ${JSON.stringify(String(issue.input).slice(0, 80))}.`,
+        }),
+      ),
+    );
+
+const jobListLimits = { usual: 50, most: 200 } as const;
+
+/** Which jobs `GET /jobs` lists. */
+export const jobsQuery = z.object({
+  state: listOf('state', jobStates).meta({ description: `Any of ${jobStates.join(', ')}, with commas. Default: all.` }),
+  kind: listOf('kind', jobKinds).meta({ description: `Any of ${jobKinds.join(', ')}, with commas. Default: all.` }),
+  limit: z
+    .string()
+    .trim()
+    .default(String(jobListLimits.usual))
+    .refine((text) => /^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= jobListLimits.most, {
+      error: (issue) =>
+        `limit must be a whole number from 1 to ${jobListLimits.most}; it is ${JSON.stringify(String(issue.input).slice(0, 80))}.`,
+    })
+    .transform(Number)
+    .meta({ description: `How many, the newest first; 1 to ${jobListLimits.most}, default ${jobListLimits.usual}.` }),
+});
+
+const labelText = z
+  .string()
+  .refine((text) => (sampleLabels as readonly string[]).includes(text), {
+    error: (issue) =>
+      `label must be ${sampleLabels.join(' or ')}; it is ${JSON.stringify(String(issue.input).slice(0, 80))}.`,
+  })
+  .transform((text) => text as SampleLabel)
+  .meta({ description: 'Class of the sample: ok or ng.', example: 'ok' });
+
+/** Which dataset a request means: one per recipe, role and ROI. */
+const datasetMembers = { role_id: roleId, roi_id: roiId, recipe_id: recipeField };
+
+export const datasetQuery = z.object(datasetMembers);
+export const datasetLabelQuery = z.object({ ...datasetMembers, label: labelText });
+export const sampleQuery = datasetLabelQuery.extend({
+  filename: z
+    .string()
+    .refine((text) => text !== '', 'filename must not be empty.')
+    .meta({ description: 'The name that the list tells.' }),
+});
+
+const thumbnailSides = { least: 16, usual: 160, most: 1024 } as const;
+
+export const thumbnailQuery = sampleQuery.extend({
+  max_side: z
+    .string()
+    .trim()
+    .default(String(thumbnailSides.usual))
+    .refine(
+      (text) => /^\d{1,4}$/.test(text) && Number(text) >= thumbnailSides.least && Number(text) <= thumbnailSides.most,
+      {
+        error: (issue) =>
+          `max_side must be a whole number from ${thumbnailSides.least} to ${thumbnailSides.most}; it is ${JSON.stringify(String(issue.input).slice(0, 80))}.`,
+      },
+    )
+    .transform(Number)
+    .meta({
+      description: `Longest side in pixels, ${thumbnailSides.least} to ${thumbnailSides.most}; default ${thumbnailSides.usual}.`,
+    }),
+});
+
+export const uploadForm = z.object(datasetMembers);
+
+const defaultMmPerPx = mmPerPxNumber.nullish().meta({
+  description: 'For samples whose meta gives none, where the recipe has none either; default 0.2.',
+});
+
+export const calibrateDatasetRequest = z.object(
+  {
+    role_id: roleId,
+    roi_id: roiId,
+    default_mm_per_px: defaultMmPerPx,
+    require_ng: z
+      .boolean('require_ng must be true or false.')
+      .nullish()
+      .meta({ description: 'False: calibrate without a bad part as well. Default true.' }),
+    ...thresholdRule,
+    recipe_id: recipeField,
+    model_key: modelKey,
+  },
+  'The body must be a JSON object.',
+);
+
+export const inferDatasetRequest = z.object(
+  {
+    role_id: roleId,
+    roi_id: roiId,
+    labels: z
+      .array(labelText, 'labels must be a list of ok and ng.')
+      .nullish()
+      .meta({ description: 'Classes to inspect; absent, null or empty: both.' }),
+    include_heatmap: z
+      .boolean('include_heatmap must be true or false.')
+      .nullish()
+      .meta({ description: 'True: every item has its heatmap. Default false.' }),
+    default_mm_per_px: defaultMmPerPx,
+    recipe_id: recipeField,
+    model_key: modelKey,
+  },
+  'The body must be a JSON object.',
+);
+
+export const reviewRequest = z.object(datasetMembers, 'The body must be a JSON object.');
+
+export const recipeChange = z.object({ mm_per_px: mmPerPxNumber }, 'The body must be a JSON object.');
+
+export const recipeRemoval = z.object({
+  force: booleanText('force', false).meta({
+    description: 'True: also when the recipe holds models, calibrations or samples. Default false.',
+  }),
 });

@@ -1,4 +1,5 @@
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
@@ -62,6 +63,7 @@ export async function listen(
     }),
   );
   answerConnectionErrors(server, log);
+  const silent = silentConnections(server);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(config.port, config.host, () => {
@@ -82,12 +84,27 @@ export async function listen(
         if (server.listening) server.close(() => resolve(true));
         else server.once('close', () => resolve(true));
       });
-      // A connection whose last answer has left is kept for the client's next request, which is not to come any more.
-      server.closeIdleConnections();
-      const sweep = setInterval(() => server.closeIdleConnections(), sweepMs);
+      // A connection whose last answer has left is kept for the client's next request, which is not to come any more. One
+      // that a client has opened in advance is not idle to Node (20.20): it waits for its headers.
+      const closeIdle = () => {
+        server.closeIdleConnections();
+        for (const socket of silent()) socket.destroy();
+      };
+      closeIdle();
+      const sweep = setInterval(closeIdle, sweepMs);
       const timeout = new Promise<false>((resolve) => setTimeout(() => resolve(false), timeoutMs).unref());
       return await Promise.race([closed, timeout]).finally(() => clearInterval(sweep));
     },
     cut: () => server.closeAllConnections(),
   };
+}
+
+/** The open connections that nothing has come over yet. */
+function silentConnections(server: Server): () => readonly Socket[] {
+  const open = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
+  return () => [...open].filter(({ bytesRead }) => bytesRead === 0);
 }

@@ -55,9 +55,21 @@ export function requestedModel(
     readonly model_key?: string | null | undefined;
   },
 ): FitRequest['key'] {
+  return { ...requestedDataset(c, fields), modelKey: fields.model_key ?? fields.roi_id };
+}
+
+/** The dataset that a request's fields mean; the recipe they name goes into the answer's body as well. */
+export function requestedDataset(
+  c: RequestContext,
+  fields: {
+    readonly role_id: string;
+    readonly roi_id: string;
+    readonly recipe_id?: string | null | undefined;
+  },
+): Omit<FitRequest['key'], 'modelKey'> {
   const recipeId = resolveRecipe(fields.recipe_id, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
   c.set('recipeId', recipeId);
-  return { recipeId, modelKey: fields.model_key ?? fields.roi_id, roleId: fields.role_id, roiId: fields.roi_id };
+  return { recipeId, roleId: fields.role_id, roiId: fields.roi_id };
 }
 
 /**

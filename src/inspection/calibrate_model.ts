@@ -5,7 +5,7 @@ import { escapeUpperBound, promiseThreshold } from '../patchcore/threshold_promi
 import { modelKeyFolder } from '../store/file_names.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import { DEFAULT_RECIPE, type ModelKey, type ModelPlace, RECIPES_FOLDER } from '../store/places.ts';
-import type { KnownMemories, KnownMemory } from './known_memories.ts';
+import { type KnownMemories, type KnownMemory, replacedMeanwhile } from './known_memories.ts';
 import { defaultMmPerPx, requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
 import type { Turns } from './turns.ts';
@@ -29,6 +29,8 @@ export interface CalibrateRequest {
   readonly confidence?: number | null | undefined;
   /** From this score up to the threshold the verdict is `review`; not above the threshold. Null: no such band. */
   readonly reviewThreshold?: number | null | undefined;
+  /** The memory that the dataset's samples were scored with; absent: the scores came with the request. */
+  readonly scoredWith?: string | undefined;
 }
 
 /** What a threshold promises, in the names of the papers. */
@@ -66,7 +68,7 @@ export interface Calibration {
   readonly calibrated_at_utc: string;
   /** False: the memory that answers is another model's, and so is the threshold; fit this one to have its own. */
   readonly in_force: boolean;
-  readonly ok_scores_from: 'request' | 'leave_one_out';
+  readonly ok_scores_from: 'request' | 'leave_one_out' | 'dataset';
   readonly guarantee: Guarantee | null;
   readonly review_threshold: number | null;
 }
@@ -88,7 +90,8 @@ export interface CalibrateParts {
  * soon as it has a memory of its own.
  *
  * @throws InspectionError `mm_per_px_conflict`; `invalid_value`, also for too few scores for the promise;
- *   `missing_field` without scores; `damaged_file`, `storage_full`
+ *   `missing_field` without scores; `not_ready` when the scores are of a memory that answers no more; `damaged_file`,
+ *   `storage_full`
  */
 export async function calibrateModel(parts: CalibrateParts, request: CalibrateRequest): Promise<Calibration> {
   const { models } = parts;
@@ -102,6 +105,7 @@ export async function calibrateModel(parts: CalibrateParts, request: CalibrateRe
     const place = placeToCalibrate(models, key, located.place);
     // Also of a memory that is only borrowed: after a fit of its own the key has another one, and this threshold is stale.
     const known = located.hasMemory ? await parts.memories.at(located.place) : null;
+    if (request.scoredWith !== undefined && request.scoredWith !== known?.memory.memoryId) throw replacedMeanwhile();
     const okScores = request.okScores ?? leftOutScores(known);
     const ngScores = request.ngScores.length === 0 ? null : request.ngScores;
     const rule = chooseThreshold({ okScores, ngScores, percentile });
@@ -127,7 +131,7 @@ export async function calibrateModel(parts: CalibrateParts, request: CalibrateRe
       memory_id: known?.memory.memoryId ?? null,
       image_score_percentile: parts.scoreRule.percentile,
       calibrated_at_utc: parts.now().toISOString(),
-      ok_scores_from: request.okScores === null ? 'leave_one_out' : 'request',
+      ok_scores_from: originOf(request),
       guarantee: promised?.guarantee ?? null,
       review_threshold: reviewThreshold,
       in_force: !located.hasMemory || place.npzPath === located.place.npzPath,
@@ -136,6 +140,11 @@ export async function calibrateModel(parts: CalibrateParts, request: CalibrateRe
     await models.writeCalibration(place, { ...stored, recipe_id: key.recipeId, ok_scores: keptScores(okScores) });
     return calibration;
   });
+}
+
+function originOf({ okScores, scoredWith }: CalibrateRequest): Calibration['ok_scores_from'] {
+  if (okScores === null) return 'leave_one_out';
+  return scoredWith === undefined ? 'request' : 'dataset';
 }
 
 /** Scores kept for later comparisons; more would say the same. */

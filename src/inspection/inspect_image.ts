@@ -9,7 +9,7 @@ import { scorePValue } from '../patchcore/threshold_promise.ts';
 import type { CalibrationFile } from '../store/calibration_file.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey } from '../store/places.ts';
-import type { PreparedPicture, Vision } from '../workers/vision.ts';
+import type { MemoryDescription, PreparedPicture, Vision } from '../workers/vision.ts';
 import { calibrationState } from './calibration_state.ts';
 import type { DriftWatch } from './drift_watch.ts';
 import { type Explanation, explain } from './explain.ts';
@@ -50,6 +50,8 @@ export interface InspectionParams {
 }
 
 export interface Inspection {
+  /** The memory that was asked. */
+  readonly memoryId: string;
   readonly score: number;
   /** Null: not calibrated, or the calibration belongs to another memory. */
   readonly threshold: number | null;
@@ -80,7 +82,8 @@ export interface InspectParts {
   readonly extractor: ExtractorInfo;
   readonly scoreRule: ScoreRule;
   readonly areaMm2Thr: number;
-  readonly driftWatch: DriftWatch;
+  /** Null: this is no picture from the line. */
+  readonly driftWatch: DriftWatch | null;
 }
 
 /**
@@ -130,12 +133,13 @@ export async function inspectImage(
       `The score of this picture is ${drawing.score}, which judges nothing; fit this role and ROI again.`,
     );
   }
-  if (calibration !== null) {
+  if (calibration !== null && parts.driftWatch !== null) {
     const { brightness } = picture;
     parts.driftWatch.observe(place.npzPath, { calibration, memory }, { score: drawing.score, brightness });
   }
   const { height, width } = parts.extractor.preprocessing;
   return {
+    memoryId: memory.memoryId,
     score: drawing.score,
     threshold,
     decision: threshold === null ? null : drawing.score >= threshold ? 'ng' : 'ok',
@@ -214,7 +218,15 @@ async function measureWithOneModel(
   );
 }
 
-async function requireMemory(parts: InspectParts, key: ModelKey): Promise<KnownMemory> {
+/**
+ * The memory that answers for a key.
+ *
+ * @throws InspectionError `memory_not_fitted`, `extractor_mismatch`, `damaged_file`
+ */
+export async function requireMemory(
+  parts: Pick<InspectParts, 'models' | 'memories' | 'extractor'>,
+  key: ModelKey,
+): Promise<KnownMemory> {
   const { place } = await parts.models.locate(key);
   const known = await parts.memories.at(place);
   if (known === null) {
@@ -224,12 +236,20 @@ async function requireMemory(parts: InspectParts, key: ModelKey): Promise<KnownM
     );
   }
   const { memory } = known;
-  if (memory.fingerprint !== null && memory.fingerprint !== parts.extractor.fingerprint) {
-    throw new InspectionError(
-      'extractor_mismatch',
-      `The memory was made with the extractor ${memory.extractorName ?? 'unknown'} (fingerprint ${memory.fingerprint.slice(0, 12)}), the service runs ${parts.extractor.name} (${parts.extractor.fingerprint.slice(0, 12)}); fit this role and ROI again, or start the service with EXTRACTOR and INPUT_SIZE as they were.`,
-    );
-  }
+  const mismatch = extractorMismatch(memory, parts.extractor);
+  if (mismatch !== null) throw mismatch;
   parts.memories.checkIndex(known);
   return known;
+}
+
+/** Why a memory cannot answer for pictures that this extractor embeds; null when it can, or does not say who made it. */
+export function extractorMismatch(
+  memory: Pick<MemoryDescription, 'fingerprint' | 'extractorName'>,
+  extractor: Pick<ExtractorInfo, 'fingerprint' | 'name'>,
+): InspectionError | null {
+  if (memory.fingerprint === null || memory.fingerprint === extractor.fingerprint) return null;
+  return new InspectionError(
+    'extractor_mismatch',
+    `The memory was made with the extractor ${memory.extractorName ?? 'unknown'} (fingerprint ${memory.fingerprint.slice(0, 12)}), the service runs ${extractor.name} (${extractor.fingerprint.slice(0, 12)}); fit this role and ROI again, or start the service with EXTRACTOR and INPUT_SIZE as they were.`,
+  );
 }

@@ -1,3 +1,4 @@
+import { InspectionError } from '../errors.ts';
 import type { IndexState, MemoryAddress, ModelStore } from '../store/model_store.ts';
 import type { ModelPlace } from '../store/places.ts';
 import type { MemoryDescription, Vision } from '../workers/vision.ts';
@@ -93,4 +94,12 @@ export function createKnownMemories(
       await Promise.all(checks);
     },
   };
+}
+
+/** Scores of two memories do not belong together, and a threshold belongs to one. */
+export function replacedMeanwhile(): InspectionError {
+  return new InspectionError(
+    'not_ready',
+    'The model was replaced while the samples were scored; send the request again.',
+  );
 }

@@ -2,6 +2,9 @@ import { InspectionError } from '../errors.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import { sameScale } from '../store/recipe_file.ts';
 
+/** Millimetres per pixel: from electron microscopes to satellites; outside, areas in mm² leave the numbers. */
+export const scaleLimits = { minimum: 1e-9, maximum: 1e6 } as const;
+
 /** Where nobody has said otherwise: the contract's default. */
 export const defaultMmPerPx = 0.2;
 

@@ -18,10 +18,19 @@ export function parseShapeText(text: string): ShapeSpec {
   } catch (cause) {
     throw new InspectionError('invalid_shape', `shape is not valid JSON; it is ${quoted(text)}.`, { cause });
   }
+  return shapeOf(value);
+}
+
+/**
+ * {@link parseShapeText} for what is JSON already.
+ *
+ * @throws InspectionError `invalid_shape`
+ */
+export function shapeOf(value: unknown): ShapeSpec {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new InspectionError(
       'invalid_shape',
-      `shape must be a JSON object such as {"kind":"rect","x":0,"y":0,"w":10,"h":10}; it is ${quoted(text)}.`,
+      `shape must be a JSON object such as {"kind":"rect","x":0,"y":0,"w":10,"h":10}; it is ${inWords(value)}.`,
     );
   }
   const members = value as Readonly<Record<string, unknown>>;
@@ -43,8 +52,8 @@ export function parseShapeText(text: string): ShapeSpec {
 function inWords(value: unknown): string {
   if (typeof value === 'string') return quoted(value);
   if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'object') return 'an object';
-  if (typeof value === 'number') return 'beyond all numbers';
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value === 'number' && !Number.isFinite(value)) return 'beyond all numbers';
   return String(value);
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, unlink } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { inParallel } from './in_parallel.ts';
@@ -296,6 +296,46 @@ export async function removeFiles(folder: string, names: readonly string[]): Pro
     throw storageError(error);
   }
   return removed;
+}
+
+/**
+ * Removes a folder with all that lies in it: gone at once for every reader, by a rename, and then from the disk. Links in it
+ * are removed, not followed. A crash meanwhile leaves a folder with a temp name: {@link removeTempFolders}.
+ *
+ * @param parent a folder
+ * @param name a plain name in it
+ * @returns whether it was there
+ * @throws InspectionError `storage_unavailable` or `storage_full`
+ */
+export async function removeFolder(parent: string, name: string): Promise<boolean> {
+  const temp = `${TEMP_PREFIX}${randomUUID()}`;
+  try {
+    await rename(join(parent, name), join(parent, temp));
+    await syncFolder(parent);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw storageError(error);
+  }
+  await removeTempFolders(parent);
+  return true;
+}
+
+/**
+ * Removes the folders that {@link removeFolder} was at in a killed process; nobody reads them any more, whatever their age.
+ *
+ * @returns how many were there; 0 when `parent` does not exist
+ * @throws InspectionError `storage_unavailable` or `storage_full`
+ */
+export async function removeTempFolders(parent: string): Promise<number> {
+  try {
+    const entries = await readdir(parent, { withFileTypes: true });
+    const temps = entries.filter((entry) => entry.isDirectory() && isTempName(entry.name));
+    for (const { name } of temps) await rm(join(parent, name), { recursive: true, force: true });
+    return temps.length;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return 0;
+    throw storageError(error);
+  }
 }
 
 /**

@@ -1,4 +1,3 @@
-import { webcrypto } from 'node:crypto';
 import { join } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { ensureFolder, type NewFile, removeFiles, removeStaleTemps, stageFiles } from './atomic_write.ts';
@@ -13,7 +12,7 @@ import {
   sampleLabels,
   systemNameSources,
 } from './dataset_names.ts';
-import { isRecipeFolder, modelFileBase, recipeFolder } from './file_names.ts';
+import { idsOfModelFileBase, isRecipeFolder, modelFileBase, recipeFolder } from './file_names.ts';
 import { inParallel } from './in_parallel.ts';
 import { RECIPES_FOLDER } from './places.ts';
 import {
@@ -25,6 +24,7 @@ import {
   fingerprintIn,
   type SampleMeta,
 } from './sample_meta.ts';
+import { sha256Hex } from './sha256.ts';
 import { fileFacts, findFile, listEntries, readStoredFile, realFolder } from './stored_file.ts';
 
 const DATASETS_FOLDER = 'datasets';
@@ -64,6 +64,14 @@ export interface SampleEntry {
   readonly sizeBytes: number;
 }
 
+/** One dataset of a recipe. */
+export interface ListedDataset {
+  /** Undefined where the folder's name does not tell them: it is a hash of long ids. */
+  readonly roleId: string | undefined;
+  readonly roiId: string | undefined;
+  readonly counts: Readonly<Record<SampleLabel, number>>;
+}
+
 /** What scoring a sample needs. */
 export interface StoredSample {
   readonly bytes: Uint8Array;
@@ -93,6 +101,8 @@ export interface DatasetStore {
   save(key: DatasetKey, label: SampleLabel, samples: readonly NewSample[]): Promise<readonly string[]>;
   /** Every sample, sorted by name (ours: by time). Reads no sample and no meta: their sizes cost most, some 20 µs each. */
   list(key: DatasetKey): Promise<Readonly<Record<SampleLabel, readonly SampleEntry[]>>>;
+  /** The recipe's datasets that hold samples, sorted by folder. Looks at names only. */
+  listDatasets(recipeId: string): Promise<readonly ListedDataset[]>;
   /** The picture as it was sent. @throws InspectionError `not_found` */
   read(key: DatasetKey, label: SampleLabel, name: string): Promise<Uint8Array>;
   /**
@@ -205,6 +215,18 @@ export function createDatasetStore(modelsDir: string, sources: NameSources = sys
       );
       return { ok, ng };
     },
+    async listDatasets(recipeId) {
+      const root = await realFolder(modelsDir, [RECIPES_FOLDER, recipeFolder(recipeId), DATASETS_FOLDER]);
+      if (root === undefined) return [];
+      const { folders } = await listEntries(root);
+      const datasets = await inParallel(folders, READERS, async (base): Promise<ListedDataset> => {
+        const count = async (label: SampleLabel) =>
+          (await listEntries(join(root, base, label))).files.filter(isSampleName).length;
+        const ids = idsOfModelFileBase(base);
+        return { roleId: ids?.roleId, roiId: ids?.roiId, counts: { ok: await count('ok'), ng: await count('ng') } };
+      });
+      return datasets.filter(({ counts }) => counts.ok + counts.ng > 0);
+    },
     async read(key, label, name) {
       return readPicture(await find(key, label, name));
     },
@@ -278,11 +300,6 @@ function sampleNotFound({ key, label, name }: SampleAddress): InspectionError {
     `The ${label} samples of role_id ${JSON.stringify(roleId)}, roi_id ${JSON.stringify(roiId)} in recipe '${recipeId}' ` +
       `hold no file ${JSON.stringify(name.slice(0, 200))}. Ask for the list of samples and send a name from it.`,
   );
-}
-
-/** In the thread pool, so that a large upload does not hold up the others. */
-async function sha256Hex(bytes: Uint8Array): Promise<string> {
-  return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes)).toString('hex');
 }
 
 /** Which of a folder's regular files are samples, in the same order. */

@@ -6,6 +6,7 @@ import type { PatchGrid } from '../patchcore/grid.ts';
 import { type ScoreMode, scoreModes } from '../patchcore/image_score.ts';
 import { createMatrix, type Matrix, trustUnitRows, type UnitRowMatrix } from '../patchcore/matrix.ts';
 import type { PatchSources, PositionMemory } from '../patchcore/position_memory.ts';
+import type { ShapeSpec } from '../patchcore/roi_mask.ts';
 import { encodeFlatL2 } from './faiss_file.ts';
 import type { NpyArray } from './npy.ts';
 import { decodeNpz, encodeNpz } from './npz.ts';
@@ -53,6 +54,10 @@ export interface MemoryMetadata {
 /** A good picture that a memory was fitted from. */
 export interface StoredPicture {
   readonly name: string;
+  /** Of its bytes, in hex; absent in files of earlier versions. */
+  readonly sha256?: string | undefined;
+  /** The ROI it was fitted with, in the words of a request; absent: the whole picture. */
+  readonly shape?: ({ readonly kind: string } & ShapeSpec['numbers']) | undefined;
   readonly height: number;
   readonly width: number;
   /** Where it lay on the patch grid: top, left, height, width, in patches. */
@@ -142,6 +147,8 @@ const metadataSchema = z.looseObject({
     .array(
       z.object({
         name: z.string(),
+        sha256: z.string().optional(),
+        shape: z.looseObject({ kind: z.string() }).catchall(z.number()).optional(),
         height: z.int().positive(),
         width: z.int().positive(),
         frame: z.tuple([z.number(), z.number(), z.number(), z.number()]),

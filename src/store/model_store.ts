@@ -112,6 +112,8 @@ export interface ModelStore {
    *   When only the publishing fails the text begins with `change.done`
    */
   setRecipeMmPerPx(recipeId: string, mmPerPx: number, change?: ScaledChange): Promise<number>;
+  /** Sets the recipe's scale, whatever it was; a damaged file is made anew. @throws InspectionError `invalid_value`, `storage_full` */
+  replaceRecipeMmPerPx(recipeId: string, mmPerPx: number): Promise<void>;
   /** Every memory at the root and in the recipes, sorted by place. Looks at names only. */
   list(): Promise<readonly ListedModel[]>;
   /** Removes what killed processes left, in every folder this store writes to. @see removeStaleTemps */
@@ -125,6 +127,12 @@ export interface ModelStore {
 export function createModelStore(modelsDir: string): ModelStore {
   // One change of recipe files at a time: read, compare, write must not interleave.
   let recipeTurn: Promise<unknown> = Promise.resolve();
+  function inTurn<T>(turn: () => Promise<T>): Promise<T> {
+    // The turn before may have failed; that was its caller's to hear.
+    const done = recipeTurn.then(turn, turn);
+    recipeTurn = done;
+    return done;
+  }
 
   async function locate(key: ModelKey): Promise<LocatedModel> {
     const places = candidatePlaces(modelsDir, key);
@@ -181,10 +189,18 @@ export function createModelStore(modelsDir: string): ModelStore {
     return file === undefined ? {} : decodeRecipe(file.bytes, RECIPE_FILE);
   }
 
+  async function replaceRecipeInTurn(recipeId: string, mmPerPx: number): Promise<void> {
+    requirePositive(mmPerPx);
+    const recipe = await readRecipe(recipeId).catch((error: unknown): RecipeFile => {
+      if (error instanceof InspectionError && error.code === 'damaged_file') return {};
+      throw error;
+    });
+    const folder = await ensureFolder(modelsDir, [RECIPES_FOLDER, recipeFolder(recipeId)]);
+    await writeFileAtomically(folder, { name: RECIPE_FILE, bytes: encodeRecipe({ ...recipe, mm_per_px: mmPerPx }) });
+  }
+
   async function setRecipeInTurn(recipeId: string, mmPerPx: number, change?: ScaledChange): Promise<number> {
-    if (!Number.isFinite(mmPerPx) || mmPerPx <= 0) {
-      throw new InspectionError('invalid_value', `mm_per_px must be a finite number > 0, got ${mmPerPx}.`);
-    }
+    requirePositive(mmPerPx);
     const recipe = await readRecipe(recipeId);
     if (recipe.mm_per_px !== undefined) {
       if (!sameScale(recipe.mm_per_px, mmPerPx)) {
@@ -230,13 +246,8 @@ export function createModelStore(modelsDir: string): ModelStore {
     },
     writeCalibration,
     readRecipe,
-    setRecipeMmPerPx(recipeId, mmPerPx, change) {
-      const turn = () => setRecipeInTurn(recipeId, mmPerPx, change);
-      // The turn before may have failed; that was its caller's to hear.
-      const done = recipeTurn.then(turn, turn);
-      recipeTurn = done;
-      return done;
-    },
+    setRecipeMmPerPx: (recipeId, mmPerPx, change) => inTurn(() => setRecipeInTurn(recipeId, mmPerPx, change)),
+    replaceRecipeMmPerPx: (recipeId, mmPerPx) => inTurn(() => replaceRecipeInTurn(recipeId, mmPerPx)),
     list: () => listModels(modelsDir),
     async removeStaleTemps(nowMs, olderThanMs) {
       let removed = 0;
@@ -246,6 +257,11 @@ export function createModelStore(modelsDir: string): ModelStore {
       return removed;
     },
   };
+}
+
+function requirePositive(mmPerPx: number): void {
+  if (Number.isFinite(mmPerPx) && mmPerPx > 0) return;
+  throw new InspectionError('invalid_value', `mm_per_px must be a finite number > 0, got ${mmPerPx}.`);
 }
 
 function scaleNotSet({ done }: ScaledChange, recipeId: string, mmPerPx: number, error: unknown): InspectionError {

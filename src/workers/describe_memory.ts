@@ -1,4 +1,5 @@
-import type { StoredMemory } from '../store/model_memory.ts';
+import type { ShapeSpec } from '../patchcore/roi_mask.ts';
+import type { StoredMemory, StoredPicture } from '../store/model_memory.ts';
 import type { MemoryDescription } from './vision.ts';
 
 /** What is known of a memory without its rows; what its file does not say is null, a generation 1. */
@@ -16,12 +17,20 @@ export function describeMemory({ bank, grid, metadata, memoryId, position }: Sto
     generation: metadata.generation ?? 1,
     scoreMode: metadata.score_mode ?? 'percentile',
     positionWeight: position?.weight ?? 0,
-    pictures: (metadata.pictures ?? []).map(({ name, height, width, frame, left_out_score, brightness }) => ({
-      name,
-      size: { height, width },
-      frame: { top: frame[0], left: frame[1], height: frame[2], width: frame[3] },
-      leftOutScore: left_out_score,
-      brightness: brightness ?? null,
-    })),
+    pictures: (metadata.pictures ?? []).map(
+      ({ name, sha256, height, width, shape, frame, left_out_score, brightness }) => ({
+        name,
+        sha256: sha256 ?? null,
+        size: { height, width },
+        shape: shapeOf(shape),
+        frame: { top: frame[0], left: frame[1], height: frame[2], width: frame[3] },
+        leftOutScore: left_out_score,
+        brightness: brightness ?? null,
+      }),
+    ),
   };
+}
+
+function shapeOf({ kind, ...numbers }: NonNullable<StoredPicture['shape']> = { kind: '' }): ShapeSpec {
+  return { kind, numbers };
 }

@@ -17,7 +17,7 @@ import {
   positionWeight,
   samplePatches,
 } from '../patchcore/position_memory.ts';
-import { resolveShape, roiMask } from '../patchcore/roi_mask.ts';
+import { resolveShape, roiMask, shapeKind } from '../patchcore/roi_mask.ts';
 import { encodeMemory } from '../store/model_memory.ts';
 import type { FitOrder, FitPicture, FittedMemory } from './vision.ts';
 
@@ -54,10 +54,11 @@ export async function fitMemory(
     ...hooks,
     onProducts: leaveOneOut.onProducts,
   });
-  let scored = spread(order.pictures.length, mostLeftOut);
+  const most = order.mostLeftOut ?? mostLeftOut;
+  let scored = spread(order.pictures.length, most);
   if (size === unit.rows) {
     const perPicture = unit.rows * (unit.rows / order.pictures.length);
-    scored = spread(order.pictures.length, Math.min(mostLeftOut, Math.floor(mostPairs / perPicture)));
+    scored = spread(order.pictures.length, Math.min(most, Math.floor(mostPairs / perPicture)));
     const rows = rowsOfPictures(sources, scored);
     await visitAllPairs(unit, rows, products, leaveOneOut.onProducts, hooks);
   }
@@ -85,8 +86,11 @@ export async function fitMemory(
       coreset_rate_requested: order.coresetRate,
       coreset_rate_applied: bank.rateApplied,
       score_mode: order.scoreMode,
-      pictures: order.pictures.map(({ name, size: { height, width }, frame, brightness }, i) => ({
+      pictures: order.pictures.map(({ name, sha256, size: { height, width }, shape, frame, brightness }, i) => ({
         name,
+        sha256,
+        shape:
+          shape === undefined || shapeKind(shape.kind) === null ? undefined : { kind: shape.kind, ...shape.numbers },
         height,
         width,
         frame: [frame.top, frame.left, frame.height, frame.width],
@@ -106,7 +110,7 @@ export async function fitMemory(
 }
 
 function sourcesOf(pictures: readonly FitPicture[], grid: PatchGrid): PatchSources {
-  const cells = pictures.map(({ frame }) => cellsInFrame(grid, frame));
+  const cells = pictures.map(({ cells, frame }) => cells ?? cellsInFrame(grid, frame));
   return {
     picture: Int32Array.from(cells.flatMap((of, picture) => Array.from(of, () => picture))),
     cell: Int32Array.from(cells.flatMap((of) => [...of])),
@@ -149,7 +153,7 @@ async function scoreLeftOut(
   position: PositionMemory | null,
   products: DotProducts,
 ): Promise<number> {
-  const { size, frame } = order.pictures[picture] as FitPicture;
+  const { size, frame, shape } = order.pictures[picture] as FitPicture;
   const rows = rowsOfPictures(sources, [picture]);
   const cells = Int32Array.from(rows, (row) => sources.cell[row] as number);
   let patches = anywhere;
@@ -161,7 +165,7 @@ async function scoreLeftOut(
   const distances = new Float32Array(order.grid.rows * order.grid.cols);
   for (const [i, cell] of cells.entries()) distances[cell] = patches[i] as number;
   const map = anomalyMap(distances, order.grid, frame, size, order.sigmaPx);
-  const mask = roiMask(resolveShape(order.shape, size), size);
+  const mask = roiMask(shape === undefined ? { kind: 'whole' } : resolveShape(shape, size), size);
   return order.scoreMode === 'top_share' ? topShareScore(map, mask) : imageScore(map, mask, order.scorePercentile);
 }
 

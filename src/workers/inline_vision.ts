@@ -1,6 +1,15 @@
 import { createFitSteps } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
-import { drawPicture, maskOf, type PixelSettings, preparePicture, repairIndex, thumbnailOf } from './pixel_steps.ts';
+import {
+  drawPicture,
+  maskOf,
+  type PixelSettings,
+  preparePicture,
+  provePicture,
+  repairIndex,
+  roiCells,
+  thumbnailOf,
+} from './pixel_steps.ts';
 import type { Vision } from './vision.ts';
 import { requireCaller } from './waiting_line.ts';
 
@@ -23,6 +32,11 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
       requireCaller(signal);
       return await drawPicture(order);
     },
+    prove: async (bytes, name, signal) => {
+      requireCaller(signal);
+      return await provePicture(bytes, name, settings.pixels);
+    },
+    roiCells: (order) => roiCells(order, settings.pixels),
     thumbnail: (bytes, name, maxSide) => thumbnailOf(bytes, name, maxSide, settings.pixels),
     mask: (bytes, name) => maskOf(bytes, name, settings.pixels),
     repairIndex: (place) => repairIndex(place, settings.pixels),

@@ -1,5 +1,8 @@
+import { InspectionError } from '../errors.ts';
 import { decodeImage } from '../images/decode.ts';
 import { gridFrame, prepareInput } from '../images/letterbox.ts';
+import { called, pictureFormat } from '../images/picture_format.ts';
+import { pictureSketch } from '../images/picture_sketch.ts';
 import { encodeGrayPng } from '../images/png.ts';
 import type { Preprocessing } from '../images/preprocessing.ts';
 import { thumbnailJpeg } from '../images/thumbnail.ts';
@@ -9,10 +12,11 @@ import type { PatchGrid } from '../patchcore/grid.ts';
 import { heatmap } from '../patchcore/heatmap.ts';
 import { imageScore, topShareScore } from '../patchcore/image_score.ts';
 import { findRegions } from '../patchcore/regions.ts';
+import { cellsSeenThrough } from '../patchcore/roi_cells.ts';
 import { resolveShape, roiMask } from '../patchcore/roi_mask.ts';
 import { createModelStore, type IndexState } from '../store/model_store.ts';
 import type { ModelPlace } from '../store/places.ts';
-import type { Drawing, DrawOrder, PreparedPicture, TruthMask } from './vision.ts';
+import type { Drawing, DrawOrder, PreparedPicture, ProvenPicture, RoiCellsOrder, TruthMask } from './vision.ts';
 
 /** What the pixel steps must know of the extractor they prepare for. */
 export interface PixelSettings {
@@ -43,10 +47,28 @@ export async function preparePicture(
   };
 }
 
-/** Every pixel's bytes; in whole numbers, so exact. */
+/** So many words of four bytes that two sums of bytes fit in one word. */
+const wordsPerSum = 256;
+
+/**
+ * Every pixel's bytes; in whole numbers, so exact. Four bytes are read at once and added two by two: a quarter of the time
+ * of a plain loop.
+ */
 function meanBrightness(data: Uint8Array): number {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const inWords = data.length - (data.length % 4);
   let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i] as number;
+  for (let at = 0; at < inWords; ) {
+    let even = 0;
+    let odd = 0;
+    for (const end = Math.min(inWords, at + 4 * wordsPerSum); at < end; at += 4) {
+      const word = view.getUint32(at, true);
+      even += word & 0xff00ff;
+      odd += (word >>> 8) & 0xff00ff;
+    }
+    sum += (even & 0xffff) + (even >>> 16) + (odd & 0xffff) + (odd >>> 16);
+  }
+  for (let at = inWords; at < data.length; at++) sum += data[at] as number;
   return sum / data.length;
 }
 
@@ -71,6 +93,30 @@ export async function drawPicture(order: DrawOrder): Promise<Drawing> {
     regionsMs: found - mapped,
     encodeMs: performance.now() - found,
   };
+}
+
+/** Decodes as a fit would. */
+export async function provePicture(
+  bytes: Uint8Array,
+  name: string,
+  { maxPixels }: Pick<PixelSettings, 'maxPixels'>,
+): Promise<ProvenPicture> {
+  const image = await decodeImage(bytes, { name, maxPixels });
+  const { height, width } = image;
+  return { format: pictureFormat(bytes, name), size: { height, width }, sketch: pictureSketch(image) };
+}
+
+export async function roiCells(
+  { name, shape, size, frame, sigmaPx }: RoiCellsOrder,
+  { grid }: Pick<PixelSettings, 'grid'>,
+): Promise<Int32Array> {
+  try {
+    return cellsSeenThrough(roiMask(resolveShape(shape, size), size), grid, frame, sigmaPx);
+  } catch (error) {
+    if (error instanceof InspectionError)
+      throw new InspectionError(error.code, `${called(name)}: ${error.message}`, { cause: error });
+    throw error;
+  }
 }
 
 export async function thumbnailOf(

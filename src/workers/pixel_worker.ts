@@ -1,33 +1,38 @@
 import { workerData } from 'piscina';
 import type { ModelPlace } from '../store/places.ts';
-import { moved, settleUntil, type WorkerStart } from './outcome.ts';
+import { settleUntil, type WorkerStart } from './outcome.ts';
 import {
+  roiCells as cellsOf,
   drawPicture,
   maskOf,
   type PixelSettings,
   preparePicture,
+  provePicture,
   repairIndex as repair,
   thumbnailOf,
 } from './pixel_steps.ts';
-import type { DrawOrder } from './vision.ts';
+import type { DrawOrder, RoiCellsOrder } from './vision.ts';
 
 const { settings, closing } = workerData as WorkerStart<PixelSettings>;
+// Results are copied: once an array was moved out of a thread, V8 checks at every access to any array there whether it is
+// still there, which makes pixel loops half as fast again.
 const settle = settleUntil(closing);
 
-export const prepare = async ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
-  moved(await settle(() => preparePicture(bytes, name, settings)), (picture) => [picture.input.data]);
+export const prepare = ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
+  settle(() => preparePicture(bytes, name, settings));
 
-export const draw = async (order: DrawOrder) =>
-  moved(await settle(() => drawPicture(order)), (drawing) => [
-    ...(drawing.heatmapPng === null ? [] : [drawing.heatmapPng]),
-    ...(drawing.map === null ? [] : [drawing.map.data]),
-  ]);
+export const draw = (order: DrawOrder) => settle(() => drawPicture(order));
 
-export const thumbnail = async ({ bytes, name, maxSide }: { bytes: Uint8Array; name: string; maxSide: number }) =>
-  moved(await settle(() => thumbnailOf(bytes, name, maxSide, settings)), (jpeg) => [jpeg]);
+export const prove = ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
+  settle(() => provePicture(bytes, name, settings));
 
-export const mask = async ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
-  moved(await settle(() => maskOf(bytes, name, settings)), ({ data }) => [data]);
+export const roiCells = (order: RoiCellsOrder) => settle(() => cellsOf(order, settings));
+
+export const thumbnail = ({ bytes, name, maxSide }: { bytes: Uint8Array; name: string; maxSide: number }) =>
+  settle(() => thumbnailOf(bytes, name, maxSide, settings));
+
+export const mask = ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
+  settle(() => maskOf(bytes, name, settings));
 
 export const repairIndex = (place: ModelPlace) => settle(() => repair(place, settings));
 

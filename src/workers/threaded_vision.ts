@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { InspectionError } from '../errors.ts';
+import type { Device } from '../onnx/onnx_session.ts';
 import { keepRuntimeSilent } from '../onnx/telemetry.ts';
 import type { FitSettings } from './fit_steps.ts';
 import type { NetworkSettings } from './network_steps.ts';
@@ -112,15 +113,18 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
       run(network, 'measure', { picture, memory, matches }, { signal }),
     describe: (memory) => run(network, 'describe', memory),
     draw: (order, signal) => run(pixels, 'draw', order, { give: [order.distances], signal }),
+    prove: (bytes, name, signal) => run(pixels, 'prove', { bytes, name }, { signal }),
+    roiCells: (order) => run(pixels, 'roiCells', order),
     thumbnail: (bytes, name, maxSide) => run(pixels, 'thumbnail', { bytes, name, maxSide }, { give: [bytes] }),
     mask: (bytes, name) => run(pixels, 'mask', { bytes, name }, { give: [bytes] }),
     repairIndex: (place) => run(pixels, 'repairIndex', place),
     fit,
     warm: async () => {
-      await Promise.all([
-        ...Array.from({ length: settings.networkWorkers }, () => run(network, 'warm', null)),
-        ...Array.from({ length: settings.pixelWorkers }, () => run(pixels, 'warm', null)),
+      const [devices] = await Promise.all([
+        Promise.all(Array.from({ length: settings.networkWorkers }, () => run<Device>(network, 'warm', null))),
+        Promise.all(Array.from({ length: settings.pixelWorkers }, () => run(pixels, 'warm', null))),
       ]);
+      return devices.find((device) => device === 'cpu') ?? devices[0] ?? 'cpu';
     },
     close: async () => {
       closed = true;

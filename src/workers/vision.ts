@@ -1,4 +1,6 @@
 import type { NetworkInput } from '../extractors/extractor.ts';
+import type { PictureFormat } from '../images/picture_format.ts';
+import type { Device } from '../onnx/onnx_session.ts';
 import type { GrayMap } from '../patchcore/anomaly_map.ts';
 import type { GridFrame, ImageSize, PatchGrid } from '../patchcore/grid.ts';
 import type { ScoreMode } from '../patchcore/image_score.ts';
@@ -27,10 +29,22 @@ export interface EmbeddedPicture {
   readonly extractMs: number;
 }
 
+/** What makes a picture a sample: that it can be read, and what it has in common with its copies. */
+export interface ProvenPicture {
+  readonly format: PictureFormat;
+  readonly size: ImageSize;
+  /** See `pictureSketch`. */
+  readonly sketch: string;
+}
+
 /** A good picture of a fit, as its memory remembers it. */
 export interface FittedPicture {
   readonly name: string;
+  /** Of the picture's bytes, in hex; null where the file does not say. */
+  readonly sha256: string | null;
   readonly size: ImageSize;
+  /** The ROI it was fitted with. */
+  readonly shape: ShapeSpec;
   readonly frame: GridFrame;
   /** What the picture would score if it were not in the memory; null where that was not computed. */
   readonly leftOutScore: number | null;
@@ -120,21 +134,37 @@ export interface Drawing {
   readonly encodeMs: number;
 }
 
+/** Which cells of a picture a ROI needs, for a map of that blur. */
+export interface RoiCellsOrder {
+  readonly name: string;
+  readonly shape: ShapeSpec;
+  readonly size: ImageSize;
+  readonly frame: GridFrame;
+  readonly sigmaPx: number;
+}
+
 /** One good picture of a fit, embedded. */
 export interface FitPicture {
   readonly name: string;
+  /** Of its bytes, in hex. */
+  readonly sha256?: string | undefined;
   readonly size: ImageSize;
   readonly frame: GridFrame;
   readonly brightness: number;
-  /** Only the cells that the picture touches, raw, in row-major order of the grid. */
+  /** The ROI inside which it is scored; absent: the whole picture. */
+  readonly shape?: ShapeSpec | undefined;
+  /** The cell of every embedding, ascending; absent: all that the picture touches. */
+  readonly cells?: Int32Array | undefined;
+  /** Of those cells, raw. */
   readonly embeddings: Matrix;
 }
 
 export interface FitOrder {
   /** In the order they were posted. */
   readonly pictures: readonly FitPicture[];
-  /** How leave-one-out scores are made, and inside which ROI. */
-  readonly shape: ShapeSpec;
+  /** At most so many pictures get a leave-one-out score, spread evenly. Absent: 60; more say the same and take longer. */
+  readonly mostLeftOut?: number | undefined;
+  /** How leave-one-out scores are made. */
   readonly scoreMode: ScoreMode;
   readonly scorePercentile: number;
   readonly sigmaPx: number;
@@ -194,6 +224,14 @@ export interface Vision {
   measure(picture: PreparedPicture, memory: MemoryAddress, options?: MeasureOptions): Promise<MeasuredPicture>;
   /** @throws InspectionError `damaged_file` */
   describe(memory: MemoryAddress): Promise<MemoryDescription>;
+  /**
+   * Decodes a picture to see that it is one. Its bytes are copied and stay the caller's.
+   *
+   * @throws InspectionError the codes of `images/`
+   */
+  prove(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<ProvenPicture>;
+  /** See `cellsSeenThrough`. @throws InspectionError `empty_mask`, `invalid_shape` naming the picture */
+  roiCells(order: RoiCellsOrder): Promise<Int32Array>;
   /** A small JPEG of a picture, longest side at most `maxSide`. @throws InspectionError the codes of `images/` */
   thumbnail(bytes: Uint8Array, name: string, maxSide: number): Promise<Uint8Array>;
   /** A truth's mask: 1 where it is white. @throws InspectionError the codes of `images/` */
@@ -205,6 +243,7 @@ export interface Vision {
   /** Coreset and the bytes of the files. @throws InspectionError `request_aborted` when the signal fires */
   fit(order: FitOrder, hooks?: FitHooks): Promise<FittedMemory>;
   /** Loads the extractor and the codecs, so that the first picture is as fast as the next. */
-  warm(): Promise<void>;
+  /** @returns where the network runs */
+  warm(): Promise<Device>;
   close(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import { rmSync, writeFileSync } from 'node:fs';
+import { platform } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { healthResponse, problemBody } from '../../src/http/responses.ts';
 import { answer, startTestApp, type TestApp } from './test_app.ts';
@@ -34,10 +35,17 @@ describe('/health', () => {
   });
 
   it('gives the reason when a wished-for device is missing', async () => {
-    const cuda = await startTestApp({ DEVICE: 'cuda' });
-    const { body } = await answer(await cuda.app.request('/health'));
-    expect(body).toMatchObject({ device: 'cpu', reason: expect.stringContaining('cuda') });
-    await cuda.close();
+    // One that this system can never have.
+    const device = platform() === 'win32' ? 'coreml' : 'dml';
+    const wishing = await startTestApp({ DEVICE: device });
+    const health = async () => (await answer(await wishing.app.request('/health'))).body;
+    expect(await health()).toMatchObject({ device: 'cpu', reason: `DEVICE=${device} is being looked for.` });
+    await wishing.service.warm();
+    expect(await health()).toMatchObject({
+      device: 'cpu',
+      reason: expect.stringMatching(new RegExp(`DEVICE=${device} is not to be had here .*the CPU serves`)),
+    });
+    await wishing.close();
   });
 });
 
@@ -153,10 +161,13 @@ describe('the recipe in the body of an error', () => {
 
 describe('OPTIONS and HEAD', () => {
   it('answer on every endpoint, and 404 elsewhere: the GUI probes support that way', async () => {
-    for (const path of ['/health', '/fit_ok', '/calibrate_ng', '/infer', '/models/{role_id}/{roi_id}/health']) {
+    const core = ['/health', '/fit_ok', '/calibrate_ng', '/infer', '/models/{role_id}/{roi_id}/health'];
+    const datasets = ['ok/upload', 'ng/upload', 'list', 'file', 'meta', 'thumbnail', 'clear', 'review'];
+    const second = ['/state', '/manifest', '/calibrate_dataset', '/infer_dataset', '/recipes', '/recipes/line1'];
+    for (const path of [...core, ...datasets.map((name) => `/datasets/${name}`), ...second]) {
       expect((await okng.app.request(path, { method: 'OPTIONS' })).status, path).toBe(204);
     }
-    expect((await okng.app.request('/datasets/list', { method: 'OPTIONS' })).status).toBe(404);
+    expect((await okng.app.request('/datasets/else', { method: 'OPTIONS' })).status).toBe(404);
     expect((await okng.app.request('/health', { method: 'HEAD' })).status).toBe(200);
   });
 });
@@ -176,7 +187,7 @@ describe('CORS', () => {
 
   it('shows the answer on unknown paths too, and the headers a client acts on', async () => {
     const origin = { Origin: 'http://gui.example' };
-    for (const path of ['/state', '/health', '/infer']) {
+    for (const path of ['/nothing', '/health', '/infer']) {
       const { headers, status } = await okng.app.request(path, { headers: origin });
       expect(headers.get('access-control-allow-origin'), `${path} ${status}`).toBe('http://gui.example');
       expect(headers.get('access-control-expose-headers')).toMatch(/X-Request-Id.*Retry-After/);
@@ -186,10 +197,10 @@ describe('CORS', () => {
 
   it('lets a preflight for an unknown path pass, so that the 404 behind it is seen', async () => {
     const asked = { Origin: 'http://gui.example', 'Access-Control-Request-Method': 'GET' };
-    const preflight = await okng.app.request('/state', { method: 'OPTIONS', headers: asked });
+    const preflight = await okng.app.request('/nothing', { method: 'OPTIONS', headers: asked });
     expect(preflight.status).toBe(204);
     expect(preflight.headers.get('access-control-allow-headers')).toContain('X-Recipe-Id');
-    const probe = await okng.app.request('/state', { method: 'OPTIONS', headers: { Origin: 'http://gui.example' } });
+    const probe = await okng.app.request('/nothing', { method: 'OPTIONS', headers: { Origin: 'http://gui.example' } });
     expect(probe.status).toBe(404);
     expect(probe.headers.get('access-control-allow-origin')).toBe('http://gui.example');
   });
@@ -294,6 +305,23 @@ describe('documentation', () => {
       '/calibrate_ng',
       '/infer',
       '/models/{role_id}/{roi_id}/health',
+      '/state',
+      '/manifest',
+      '/datasets/ok/upload',
+      '/datasets/ng/upload',
+      '/datasets/list',
+      '/datasets/file',
+      '/datasets/meta',
+      '/datasets/thumbnail',
+      '/datasets/clear',
+      '/datasets/review',
+      '/calibrate_dataset',
+      '/infer_dataset',
+      '/recipes',
+      '/recipes/{id}',
+      '/jobs',
+      '/jobs/{id}',
+      '/jobs/{id}/events',
     ]);
     const infer = document.paths['/infer']?.post?.requestBody?.content['multipart/form-data']?.schema.required;
     expect(infer).toEqual(expect.arrayContaining(['role_id', 'roi_id', 'mm_per_px', 'image']));

@@ -105,6 +105,59 @@ describe('readForm', () => {
     });
   });
 
+  describe('a field that may come several times', () => {
+    const part = (name: string, text: string, more = '') =>
+      `--b${crlf}Content-Disposition: form-data; name=${name}${more}${crlf}Content-Type: application/json; charset=utf-8${crlf}${crlf}${text}${crlf}`;
+    const readList = (parts: readonly string[]) =>
+      readForm('multipart/form-data; boundary=b', Readable.from([Buffer.from(`${parts.join('')}--b--${crlf}`)]), {
+        ...limits,
+        textFields: ['role_id'],
+        listFields: ['metas', 'metas[]'],
+      });
+
+    it('keeps every text in the order they came, with or without a file name, under any of its names', async () => {
+      const named = '; filename="blob"';
+      const long = 'x'.repeat(200_000);
+      const form = await readList([
+        part('metas', '1'),
+        part('metas', long, named),
+        part('role_id', 'r'),
+        part('"metas[]"', '3'),
+        part('metas', '', named),
+        part('metas', '5'),
+      ]);
+      expect(form.list).toEqual(['1', long, '3', '', '5']);
+      expect(Object.fromEntries(form.fields)).toEqual({ role_id: 'r' });
+    });
+
+    it('is empty where it does not come, and no other field is a list', async () => {
+      const form = await readList([part('role_id', 'a'), part('role_id', 'b')]);
+      expect(form.list).toEqual([]);
+      expect(form.fields.get('role_id')).toBe('b');
+    });
+
+    it('may come as often as there may be files', async () => {
+      const form = await readList(Array.from({ length: 2000 }, (_, i) => part('metas', String(i))));
+      expect(form.list).toHaveLength(2000);
+      const tooMany = Array.from({ length: 2201 }, () => part('metas', '{}'));
+      await expect(readList(tooMany)).rejects.toMatchObject({ code: 'too_many_parts' });
+    });
+
+    it.each(['', '; filename="blob"'])('is refused where one of its texts is too long %j', async (more) => {
+      const body = [part('metas', 'x'.repeat(1024 * 1024 + 1), more)];
+      const roomy = { maxBodyBytes: 4 * 1024 * 1024, textFields: [], listFields: ['metas'] };
+      const form = readForm(
+        'multipart/form-data; boundary=b',
+        Readable.from([Buffer.from(`${body.join('')}--b--${crlf}`)]),
+        roomy,
+      );
+      await expect(form).rejects.toMatchObject({
+        code: 'invalid_multipart',
+        message: expect.stringContaining('"metas"'),
+      });
+    });
+  });
+
   it('ignores a part without a name', async () => {
     const part = (type: string) =>
       `--b${crlf}Content-Disposition: form-data${crlf}Content-Type: ${type}${crlf}${crlf}value${crlf}`;

@@ -1,6 +1,12 @@
 import sharp from 'sharp';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { calibrateNgResponse, fitOkResponse, inferResponse, modelHealthResponse } from '../../src/http/responses.ts';
+import {
+  calibrateNgResponse,
+  fitOkResponse,
+  inferResponse,
+  modelHealthResponse,
+  stateResponse,
+} from '../../src/http/responses.ts';
 import { defectKinds, type PartPicture, partPictures, partsMmPerPx } from '../parts.ts';
 import { answer, type JsonAnswer, postForm, postJson, startTestApp, type TestApp } from './test_app.ts';
 
@@ -170,6 +176,8 @@ describe('a model', () => {
       console.log(`× ${light}: noticed by ${by} after ${seen} pictures`);
       expect(state).toBe('drifted');
       if (by === 'brightness') expect(direction).toBe(light > 1 ? 'higher' : 'lower');
+      const asked = await answer(await okng.app.request('/state?role_id=flange&roi_id=top%2F%CF%80'));
+      expect(stateResponse.parse(asked.body).drift).toEqual(await drift());
       // It says when that was, give or take the few pictures that could as well be from before.
       expect(Math.abs((since as number) - watched.length)).toBeLessThanOrEqual(3);
     });

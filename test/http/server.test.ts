@@ -180,6 +180,39 @@ it('a connection that is kept, or closed after the answer, aborts no fit', async
   expect(okng.fits.map(({ signal }) => signal?.aborted)).toEqual([false, false]);
 });
 
+describe('a shutdown', () => {
+  it.each([
+    ['has sent nothing yet', ''],
+    ['waits for its next request', `GET /health HTTP/1.1${crlf}Host: okng${crlf}${crlf}`],
+  ])('does not wait for a connection that %s', async (_, text) => {
+    const okng = await start();
+    const socket = await open(okng);
+    if (text !== '') {
+      const answered = new Promise((resolve) => socket.once('data', resolve));
+      socket.write(text);
+      await answered;
+    }
+    const closed = new Promise((resolve) => socket.resume().once('close', resolve));
+    expect(await okng.server.drain(5_000)).toBe(true);
+    socket.end();
+    await closed;
+  });
+
+  it('waits for the headers of a request that has begun', async () => {
+    const okng = await start();
+    const socket = await open(okng);
+    socket.write(`GET /health HTTP/1.1${crlf}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const drained = okng.server.drain(5_000);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    const answered = rest(socket);
+    socket.write(`Host: okng${crlf}${crlf}`);
+    expect(await answered).toMatch(/^HTTP\/1.1 200 /);
+    socket.end();
+    expect(await drained).toBe(true);
+  });
+});
+
 describe('what is no request', () => {
   it.each([
     ['text that is no HTTP', `hello${crlf}${crlf}`, 400, 'malformed_request'],

@@ -12,6 +12,8 @@ const pictures = (brightness: (i: number) => number | null) =>
     name: `${i}`,
     size: { height: 1, width: 1 },
     frame: { top: 0, left: 0, height: 1, width: 1 },
+    sha256: null,
+    shape: { kind: '', numbers: {} },
     leftOutScore: null,
     brightness: brightness(i),
   }));

@@ -26,6 +26,8 @@ const input: ExplainInput = {
     name,
     size: { height: 40, width: 80 },
     frame: { top: 0, left: 0, height: 2, width: 4 },
+    sha256: null,
+    shape: { kind: '', numbers: {} },
     leftOutScore: null,
     brightness: null,
   })),

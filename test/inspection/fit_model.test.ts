@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { key, type ToyService, toyService } from './toy_service.ts';
-import { toyPicture } from './toy_vision.ts';
+import { chord, toyPicture } from './toy_vision.ts';
 
 let toy: ToyService;
 beforeEach(() => {
@@ -117,6 +117,112 @@ describe('fitModel', () => {
     const before = toy.files();
     toy.vision.beforeEmbed = async () => toy.stop.abort();
     await expect(toy.fit({ keepAll: false })).rejects.toMatchObject({ code: 'shutting_down' });
+    expect(toy.files()).toEqual(before);
+  });
+});
+
+describe('fitModel from the dataset', () => {
+  const pictures = [toyPicture(0, 30, 60, 90), toyPicture(1, 31, 61, 91), toyPicture(2, 32, 62, 92)];
+  const copies = () => pictures.map(({ name, bytes }) => ({ name, bytes: bytes.slice() }));
+  const memory = () => toy.models.readMemory(toy.models.ownPlace(key));
+  /** Of the picture's four patches, only the upper left one has a say there. */
+  const corner = { kind: 'rect', x: 0, y: 0, w: 1, h: 1 };
+
+  it('learns the stored OK samples as if they had been posted, and nothing of the NG ones', async () => {
+    await toy.fit({ pictures: copies() });
+    const posted = await memory();
+    const { saved } = await toy.upload({ pictures: copies() });
+    await toy.upload({ label: 'ng', pictures: [toyPicture(100, 100, 100, 100)] });
+    const report = await toy.fit({ pictures: null });
+    expect(report).toMatchObject({ pictures: 3, embeddings: 12 });
+    expect(report.leftOut.map(({ name }) => name)).toEqual(saved);
+    expect((await memory()).memoryId).toBe(posted.memoryId);
+  });
+
+  it('refuses too few of them, in the words of the contract, and changes nothing', async () => {
+    await toy.upload({ pictures: copies().slice(0, 2) });
+    const before = toy.files();
+    await expect(toy.fit({ pictures: null })).rejects.toMatchObject({
+      code: 'insufficient_ok_samples',
+      message: expect.stringMatching(/^Insufficient OK samples: 2 are stored .* needs 3/),
+    });
+    expect(toy.files()).toEqual(before);
+  });
+
+  it('remembers which pictures it learned, by their bytes, and inside which ROI', async () => {
+    await toy.upload({ pictures: copies(), metas: [{ shape: corner }, {}, {}] });
+    await toy.fit({ pictures: null });
+    const [first, second] = (await memory()).metadata.pictures ?? [];
+    expect(first).toMatchObject({ sha256: expect.stringMatching(/^[0-9a-f]{64}$/), shape: corner });
+    expect(second).toMatchObject({ sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(second).not.toHaveProperty('shape');
+    expect(second?.sha256).not.toBe(first?.sha256);
+  });
+
+  it('keeps the patches outside of each sample’s own ROI out of the memory', async () => {
+    await toy.upload({ pictures: copies(), metas: [{ shape_json: JSON.stringify(corner) }, {}, { shape: corner }] });
+    expect(await toy.fit({ pictures: null })).toMatchObject({ embeddings: 1 + 4 + 1, coresetSize: 6 });
+    const { sources } = await memory();
+    expect([...(sources?.cell ?? [])]).toEqual([0, 0, 1, 2, 3, 0]);
+    expect([...(sources?.picture ?? [])]).toEqual([0, 1, 1, 1, 1, 2]);
+  });
+
+  it('takes the ROI of the request where a sample has none', async () => {
+    await toy.upload({ pictures: copies(), metas: [{ shape: { kind: 'rect' } }, {}, {}] });
+    const shape = { kind: 'rect', numbers: { x: 0, y: 0, w: 1, h: 1 } };
+    expect((await toy.fit({ pictures: null, shape })).embeddings).toBe(4 + 1 + 1);
+  });
+
+  it.each([
+    ['a ROI outside of the picture', { shape: { kind: 'rect', x: 99, y: 0, w: 1, h: 1 } }, 'empty_mask'],
+    ['a ROI that is none', { shape: [] }, 'invalid_shape'],
+  ])('fails as a whole for %s, by the name of the sample', async (_, meta, code) => {
+    const { saved } = await toy.upload({ pictures: copies(), metas: [{}, meta, {}] });
+    const before = toy.files();
+    const fit = toy.fit({ pictures: null });
+    await expect(fit).rejects.toMatchObject({ code, message: expect.stringContaining(saved[1] as string) });
+    expect(toy.files()).toEqual(before);
+  });
+});
+
+describe('fitModel with a ROI', () => {
+  const shape = { kind: 'rect', numbers: { x: 0, y: 0, w: 1, h: 16 } };
+  const three = () => [toyPicture(0, 100, 60, 100), toyPicture(3, 20, 60, 60), toyPicture(4, 70, 61, 0)];
+
+  it('keeps the patches outside of it out of the memory, so that a defect there is one of any size', async () => {
+    expect(await toy.fit({ pictures: three(), shape })).toMatchObject({ embeddings: 6, coresetSize: 6 });
+    const strange = toyPicture(0, 45, 60, 45);
+    expect((await toy.inspect({ picture: strange, shape })).score).toBeCloseTo(0, 6);
+    // The whole picture shows what the memory has never seen: 45 is 15 degrees from its nearest, 60.
+    expect((await toy.inspect({ picture: toyPicture(0, 45, 60, 45) })).score).toBeGreaterThan(chord(14));
+  });
+
+  it('scores each picture inside of it as if it had not been learned', async () => {
+    const { leftOut } = await toy.fit({ pictures: three(), shape });
+    const expected = [chord(3), chord(1), chord(1)];
+    for (const [i, { score }] of leftOut.entries()) expect(score).toBeCloseTo(expected[i] as number, 5);
+  });
+
+  it('is the same memory as before for the whole picture, by any name', async () => {
+    const idOf = async (request: object) => {
+      await toy.fit({ pictures: three(), ...request });
+      return (await toy.models.readMemory(toy.models.ownPlace(key))).memoryId;
+    };
+    const plain = await idOf({});
+    expect(await idOf({ shape: { kind: '', numbers: {} } })).toBe(plain);
+    expect(await idOf({ shape: { kind: 'rect', numbers: {} } })).toBe(plain);
+    expect(await idOf({ shape })).not.toBe(plain);
+  });
+
+  it('that covers no pixel of a picture fails before the next is looked at, by name', async () => {
+    const before = toy.files();
+    const outside = { kind: 'circle', numbers: { cx: 500, cy: 0, r: 3 } };
+    const fit = toy.fit({ pictures: three(), shape: outside });
+    await expect(fit).rejects.toMatchObject({
+      code: 'empty_mask',
+      message: expect.stringContaining('0_100_60_100.toy'),
+    });
+    expect(toy.vision.calls.embed).toBeUndefined();
     expect(toy.files()).toEqual(before);
   });
 });

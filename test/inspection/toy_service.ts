@@ -2,16 +2,26 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExtractorInfo } from '../../src/extractors/extractor.ts';
+import { type CalibrateDatasetRequest, calibrateDataset } from '../../src/inspection/calibrate_dataset.ts';
 import { type CalibrateRequest, calibrateModel } from '../../src/inspection/calibrate_model.ts';
+import { describeModel } from '../../src/inspection/describe_model.ts';
 import { createDriftWatch } from '../../src/inspection/drift_watch.ts';
+import { createDuplicateSearch } from '../../src/inspection/duplicate_search.ts';
 import { type FitHooks, type FitRequest, fitModel } from '../../src/inspection/fit_model.ts';
+import { type InspectDatasetRequest, inspectDataset } from '../../src/inspection/inspect_dataset.ts';
 import { type InspectRequest, inspectImage } from '../../src/inspection/inspect_image.ts';
 import { createKnownMemories } from '../../src/inspection/known_memories.ts';
+import { listDataset, type UploadRequest, uploadSamples } from '../../src/inspection/manage_dataset.ts';
+import { correctScale, findRecipe, listRecipes, removeRecipe } from '../../src/inspection/manage_recipes.ts';
 import { modelHealth } from '../../src/inspection/model_health.ts';
+import { reviewDataset } from '../../src/inspection/review_dataset.ts';
+import type { DatasetHooks } from '../../src/inspection/score_dataset.ts';
 import type { ScoreRule } from '../../src/inspection/score_rule.ts';
 import { wholePicture } from '../../src/inspection/shape_text.ts';
 import { createTurns } from '../../src/inspection/turns.ts';
+import { createDatasetStore } from '../../src/store/dataset_store.ts';
 import { createModelStore } from '../../src/store/model_store.ts';
+import { createRecipeStore } from '../../src/store/recipe_store.ts';
 import { toyExtractor, toyPicture, toyVision } from './toy_vision.ts';
 
 export const key = { recipeId: 'default', modelKey: 'roi', roleId: 'role', roiId: 'roi' };
@@ -20,6 +30,8 @@ export const key = { recipeId: 'default', modelKey: 'roi', roleId: 'role', roiId
 export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly extractor?: ExtractorInfo } = {}) {
   const modelsDir = mkdtempSync(join(tmpdir(), 'okng-inspection-'));
   const models = createModelStore(modelsDir);
+  const datasets = createDatasetStore(modelsDir);
+  const recipes = createRecipeStore(modelsDir);
   const vision = toyVision(modelsDir);
   const turns = createTurns();
   const stop = new AbortController();
@@ -34,7 +46,11 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
   const parts = {
     vision,
     models,
+    datasets,
+    recipes,
+    duplicates: createDuplicateSearch(),
     memories,
+    minOkSamples: 3,
     extractor: changes.extractor ?? toyExtractor,
     coresetRate: 0.5,
     positionBytes: 0,
@@ -42,14 +58,20 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
     areaMm2Thr: 1,
     driftWatch: createDriftWatch(),
     okngVersion: '0.0.0',
-    fitting: new Set<string>(),
+    fitting: new Map<string, string>(),
     turns,
     stop: stop.signal,
     now: () => new Date('2026-01-02T03:04:05Z'),
   } as const;
+  const scoreParts = {
+    ...parts,
+    inspect: (request: InspectRequest, signal?: AbortSignal) =>
+      inspectImage({ ...parts, driftWatch: null }, request, signal),
+  };
   return {
     parts,
     models,
+    datasets,
     vision,
     memories,
     stop,
@@ -72,6 +94,29 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
         ...request,
       }),
     health: (of = key) => modelHealth(parts, of),
+    describe: (of = key) => describeModel(parts, of),
+    upload: (request: Partial<UploadRequest> = {}, signal?: AbortSignal) =>
+      uploadSamples(parts, { key, label: 'ok', pictures: [toyPicture(0, 30, 60, 90)], metas: [], ...request }, signal),
+    list: (of = key) => listDataset(parts, of),
+    calibrateDataset: (request: Partial<CalibrateDatasetRequest> = {}, hooks: DatasetHooks = {}) =>
+      calibrateDataset(
+        scoreParts,
+        { key, defaultMmPerPx: null, requireNg: false, areaMm2Thr: null, scorePercentile: 100, ...request },
+        hooks,
+      ),
+    inspectDataset: (request: Partial<InspectDatasetRequest> = {}, hooks: DatasetHooks = {}) =>
+      inspectDataset(
+        scoreParts,
+        { key, labels: ['ok', 'ng'], includeHeatmap: false, defaultMmPerPx: null, ...request },
+        hooks,
+      ),
+    review: (hooks: FitHooks = {}) => reviewDataset(parts, key, hooks),
+    recipes: {
+      list: () => listRecipes(parts),
+      find: (id: string) => findRecipe(parts, id),
+      correct: (id: string, mmPerPx: number) => correctScale(parts, id, mmPerPx),
+      remove: (id: string, force = false) => removeRecipe(parts, id, force),
+    },
     inspect: (request: Partial<InspectRequest> = {}, signal?: AbortSignal) =>
       inspectImage(parts, inspectRequest(request), signal),
     /** Every file with its content, to see what changed. */

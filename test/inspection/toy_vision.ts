@@ -5,7 +5,7 @@ import { nearestNeighbors } from '../../src/patchcore/nearest_neighbors.ts';
 import { readModelMemory } from '../../src/store/model_memory.ts';
 import { describeMemory } from '../../src/workers/describe_memory.ts';
 import { fitMemory } from '../../src/workers/fit_steps.ts';
-import { drawPicture, repairIndex } from '../../src/workers/pixel_steps.ts';
+import { drawPicture, repairIndex, roiCells } from '../../src/workers/pixel_steps.ts';
 import type { Vision } from '../../src/workers/vision.ts';
 import { requireCaller } from '../../src/workers/waiting_line.ts';
 import { plainProducts } from '../matrices.ts';
@@ -84,6 +84,13 @@ export function toyVision(modelsDir: string): ToyVision {
       count('describe');
       return describeMemory(await readModelMemory(address.path));
     },
+    prove: async (bytes, name, signal) => {
+      requireCaller(signal);
+      count('prove');
+      if (bytes.length !== 4) throw new InspectionError('unreadable_image', `The picture ${name} cannot be read.`);
+      return { format: 'png', size, sketch: toySketch(bytes) };
+    },
+    roiCells: (order) => roiCells(order, { grid }),
     thumbnail: async () => new Uint8Array([1]),
     mask: async (bytes) => ({
       ...size,
@@ -105,10 +112,16 @@ export function toyVision(modelsDir: string): ToyVision {
         shouldStop: () => hooks.signal?.aborted === true,
       });
     },
-    warm: async () => undefined,
+    warm: async () => 'cpu',
     close: async () => undefined,
   };
   return toy;
+}
+
+/** A sketch of four even quarters: pictures are near when their directions differ by a degree at most. */
+function toySketch(degrees: Uint8Array): string {
+  const quarters = Int8Array.from({ length: 64 }, (_, i) => degrees[Math.floor(i / 16)] as number);
+  return `s8:${Buffer.from(quarters.buffer).toString('base64')}`;
 }
 
 function directionOf(degrees: number): [number, number] {

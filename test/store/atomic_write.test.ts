@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   ensureFolder,
+  isTempName,
+  removeFolder,
   removeStaleTemps,
+  removeTempFolders,
   stageFiles,
   storageError,
   writeFileAtomically,
@@ -217,5 +220,37 @@ describe('removeStaleTemps', () => {
     expect(await removeStaleTemps(folder, 2_000_000, 600_000)).toBe(1);
     expect((await readdir(folder)).sort()).toEqual(['.tmp-folder', '.tmp-young', 'model.npz']);
     expect(await removeStaleTemps(join(folder, 'absent'), 2_000_000, 0)).toBe(0);
+  });
+});
+
+describe('removeFolder', () => {
+  it('removes a folder with all that lies in it, and nothing beside it', async () => {
+    await mkdir(join(folder, 'a', 'deep'), { recursive: true });
+    await mkdir(join(folder, 'b'));
+    await writeFile(join(folder, 'a', 'deep', 'file'), '');
+    expect(await removeFolder(folder, 'a')).toBe(true);
+    expect(await readdir(folder)).toEqual(['b']);
+    expect(await removeFolder(folder, 'a')).toBe(false);
+  });
+
+  it('removes links, and follows none', async () => {
+    await mkdir(join(folder, 'a'));
+    await mkdir(join(folder, 'b'));
+    await writeFile(join(folder, 'b', 'file'), '');
+    await symlink('../b', join(folder, 'a', 'link'));
+    await removeFolder(folder, 'a');
+    expect(await readdir(join(folder, 'b'))).toEqual(['file']);
+  });
+
+  it('is gone for readers before a byte of it is: what a crash leaves has a temp name, and goes with the next sweep', async () => {
+    await mkdir(join(folder, 'a'));
+    Object.assign(disk, { fails: 'EIO', at: 'sync folder' });
+    await expect(removeFolder(folder, 'a')).rejects.toMatchObject({ code: 'storage_unavailable' });
+    expect((await readdir(folder)).every(isTempName)).toBe(true);
+    Object.assign(disk, { fails: undefined });
+    await writeFile(join(folder, '.tmp-file'), '');
+    expect(await removeTempFolders(folder)).toBe(1);
+    expect(await readdir(folder)).toEqual(['.tmp-file']);
+    expect(await removeTempFolders(join(folder, 'absent'))).toBe(0);
   });
 });

@@ -554,3 +554,32 @@ it('behaves like a Map of each label of each dataset', async () => {
     { numRuns: 30 },
   );
 });
+
+describe('listDatasets', () => {
+  it('tells the datasets of one recipe that hold samples, and how many', async () => {
+    await store.save(key, 'ok', [sample('a'), sample('b')]);
+    await store.save(key, 'ng', [sample('c')]);
+    await store.save({ ...key, roiId: 'roi 2' }, 'ng', [sample('d')]);
+    await store.save({ ...key, recipeId: 'line3' }, 'ok', [sample('e')]);
+    const emptied = { ...key, roiId: 'roi 3' };
+    await store.save(emptied, 'ok', [sample('f')]);
+    await store.clear(emptied, 'ok');
+    expect(await store.listDatasets('line2')).toEqual([
+      { roleId: 'Maße', roiId: 'roi 1', counts: { ok: 2, ng: 1 } },
+      { roleId: 'Maße', roiId: 'roi 2', counts: { ok: 0, ng: 1 } },
+    ]);
+    expect(await store.listDatasets('absent')).toEqual([]);
+  });
+
+  it('counts what another service left by the same rule, and knows no ids of a hashed name', async () => {
+    const long = { ...key, roleId: 'x'.repeat(200) };
+    await store.save(long, 'ok', [sample('a')]);
+    await mkdir(okFolder, { recursive: true });
+    for (const name of ['old.JPG', 'old.json', 'notes.txt']) await writeFile(join(okFolder, name), '');
+    const listed = await store.listDatasets('line2');
+    const hashed = listed.find(({ roleId }) => roleId === undefined);
+    const plain = listed.find(({ roleId }) => roleId === key.roleId);
+    expect(hashed).toEqual({ roleId: undefined, roiId: undefined, counts: { ok: 1, ng: 0 } });
+    expect(plain?.counts).toEqual({ ok: 1, ng: 0 });
+  });
+});

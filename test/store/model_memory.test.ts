@@ -35,6 +35,23 @@ describe('encodeMemory', () => {
   });
 });
 
+describe('the pictures of a memory', () => {
+  const picture = { name: 'a.png', height: 4, width: 5, frame: [0, 0, 4, 5] as const, left_out_score: null };
+  const withPictures = (pictures: readonly object[]) => ({ ...good, metadata: text(JSON.stringify({ pictures })) });
+
+  it('keep their hash and their ROI, which say nothing of scores', () => {
+    const memory = someMemory(1);
+    const known = { ...picture, sha256: 'f'.repeat(64), shape: { kind: 'circle', cx: 1, r: 2.5 } };
+    const { npz, memoryId } = encodeMemory({ ...memory, metadata: { ...memory.metadata, pictures: [known] } });
+    expect(read(npz).metadata.pictures).toEqual([known]);
+    expect(memoryId).toBe(encodeMemory(memory).memoryId);
+  });
+
+  it('of an earlier version have neither, and are read as before', () => {
+    expect(read(encodeNpz(withPictures([picture]))).metadata.pictures).toEqual([picture]);
+  });
+});
+
 describe('memoryIdOf', () => {
   const position = (weight: number, turn: number): PositionMemory => ({
     grid: { rows: 1, cols: 2 },

@@ -237,6 +237,15 @@ describe('recipe', () => {
     expect(await store.setRecipeMmPerPx('default', 0.3)).toBe(0.3);
   });
 
+  it('is given another scale on purpose only, in turn with what sets the first', async () => {
+    await Promise.all([store.setRecipeMmPerPx('line2', 0.2), store.replaceRecipeMmPerPx('line2', 0.3)]);
+    expect(await store.readRecipe('line2')).toEqual({ mm_per_px: 0.3 });
+    await expect(store.setRecipeMmPerPx('line2', 0.2)).rejects.toMatchObject({ code: 'mm_per_px_conflict' });
+    for (const scale of [0, Number.NaN, Number.POSITIVE_INFINITY])
+      await expect(store.replaceRecipeMmPerPx('line2', scale)).rejects.toMatchObject({ code: 'invalid_value' });
+    expect(await store.readRecipe('line2')).toEqual({ mm_per_px: 0.3 });
+  });
+
   it('lets one of many at once be the first', async () => {
     const scales = [0.1, 0.2, 0.3, 0.4];
     const answers = await Promise.allSettled(scales.map((scale) => store.setRecipeMmPerPx('line2', scale)));

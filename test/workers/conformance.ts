@@ -8,7 +8,8 @@ import { chooseExtractor, type ExtractorSource } from '../../src/extractors/inst
 import { wholePicture } from '../../src/inspection/shape_text.ts';
 import type { GrayMap } from '../../src/patchcore/anomaly_map.ts';
 import { imageScore, topShareScore } from '../../src/patchcore/image_score.ts';
-import { type RoiMask, roiMask } from '../../src/patchcore/roi_mask.ts';
+import { selectRows } from '../../src/patchcore/matrix.ts';
+import { type RoiMask, roiMask, type ShapeSpec } from '../../src/patchcore/roi_mask.ts';
 import { decodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore, type MemoryAddress, type ModelStore } from '../../src/store/model_store.ts';
 import type { NetworkSettings } from '../../src/workers/network_steps.ts';
@@ -44,7 +45,7 @@ export async function visionSettings(modelsDir: string): Promise<{ settings: Vis
     info: chosen.info,
     settings: {
       pixels: { preprocessing, grid, maxPixels: 64e6, modelsDir },
-      network: { source, threads: 1, bankCacheBytes: 64 * 1024 * 1024 },
+      network: { source, threads: 1, device: 'cpu', bankCacheBytes: 64 * 1024 * 1024 },
     },
   };
 }
@@ -58,7 +59,6 @@ export async function embedPart(vision: Vision, picture: PartPicture): Promise<F
 export function fitOrder(pictures: readonly FitPicture[], coresetRate: number, info: ExtractorInfo): FitOrder {
   return {
     pictures,
-    shape: wholePicture,
     scoreMode: 'percentile',
     scorePercentile: 99,
     sigmaPx: 1,
@@ -141,6 +141,63 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
       expect(size).toEqual({ height: 384, width: 384 });
       expect([input.height, input.width, input.data.length]).toEqual([256, 256, 3 * 256 * 256]);
       expect(frame).toEqual({ top: 0, left: 0, height: info.grid.rows, width: info.grid.cols });
+    });
+
+    it('proves a picture: format, size, sketch; its bytes stay the caller’s', async () => {
+      const proven = await vision.prove(first.bytes, first.name);
+      expect(proven).toMatchObject({ format: 'jpeg', size: { height: 384, width: 384 } });
+      expect(proven.sketch).toMatch(/^s8:/);
+      expect(first.bytes.length).toBeGreaterThan(0);
+      expect((await vision.prove(second.bytes, second.name)).sketch).not.toBe(proven.sketch);
+      const torn = first.bytes.subarray(0, 500);
+      await expect(vision.prove(torn, 'torn.jpg')).rejects.toMatchObject({
+        code: 'unreadable_image',
+        message: expect.stringContaining('torn.jpg'),
+      });
+      const text = new TextEncoder().encode('no picture');
+      await expect(vision.prove(text, 'a.png')).rejects.toMatchObject({ code: 'unsupported_media_type' });
+    });
+
+    it('tells the cells that a ROI needs, and which picture a ROI misses', async () => {
+      const { size, frame } = await vision.prepare(...copyOf(first));
+      const cells = (numbers: ShapeSpec['numbers']) =>
+        vision.roiCells({ name: first.name, shape: { kind: 'rect', numbers }, size, frame, sigmaPx: 1 });
+      // Twelve pixels a cell: the first six are the left half of column 0, less three for the blur.
+      expect([...(await cells({ x: 0, y: 0, w: 3, h: 384 }))]).toEqual(
+        Array.from({ length: 32 }, (_, row) => row * 32),
+      );
+      expect(await cells({})).toHaveLength(1024);
+      await expect(cells({ x: 500, w: 5 })).rejects.toMatchObject({
+        code: 'empty_mask',
+        message: expect.stringContaining(first.name),
+      });
+    });
+
+    it('fits from the cells that are given, and scores inside the ROI that is given', async () => {
+      const shape = { kind: 'rect', numbers: { x: 0, y: 0, w: 192, h: 384 } };
+      const inRoi = async (picture: PartPicture): Promise<FitPicture> => {
+        const whole = await embed(picture);
+        const cells = await vision.roiCells({ ...whole, shape, sigmaPx: 1 });
+        return { ...whole, shape, cells, embeddings: selectRows(whole.embeddings, cells), sha256: 'f'.repeat(64) };
+      };
+      const fitted = await vision.fit(order([await inRoi(first), await inRoi(second)], 1));
+      // Sixteen columns touch the ROI; the seventeenth is mixed into its rim.
+      expect(fitted.embeddings).toBe(2 * 32 * 17);
+      const memory = decodeMemory({ bytes: fitted.encoded.npz, stamp: '' }, 'fitted');
+      const columns = new Set(Array.from(memory.sources?.cell ?? [], (cell) => cell % 32));
+      expect([...columns].sort((a, b) => a - b)).toEqual(Array.from({ length: 17 }, (_, column) => column));
+      expect(memory.metadata.pictures?.[0]).toMatchObject({ sha256: 'f'.repeat(64), shape: { kind: 'rect', w: 192 } });
+      const whole = await vision.fit(order([await embed(first), await embed(second)], 1));
+      for (const [i, score] of fitted.leftOutScores.entries()) {
+        expect(score).toBeGreaterThan(0);
+        expect(score).not.toBe(whole.leftOutScores[i]);
+      }
+    });
+
+    it('gives as many leave-one-out scores as are asked for', async () => {
+      const three = [await embed(first), await embed(second), await embed(first)];
+      const fitted = await vision.fit({ ...order(three, 0.02), mostLeftOut: 2 });
+      expect(fitted.leftOutScores.map((score) => score !== null)).toEqual([true, true, false]);
     });
 
     it('fits: the coreset size of the rate, and files that can be read', async () => {

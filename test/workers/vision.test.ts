@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sha256Hex } from '../../src/extractors/fingerprint.ts';
-import { wholePicture } from '../../src/inspection/shape_text.ts';
 import { createModelStore, type MemoryAddress } from '../../src/store/model_store.ts';
 import { inlineVision } from '../../src/workers/inline_vision.ts';
 import { threadedVision } from '../../src/workers/threaded_vision.ts';
@@ -121,7 +120,6 @@ describe('threads', () => {
         brightness,
         embeddings: { rows: embeddings.rows, cols: embeddings.cols, data: embeddings.data.slice() },
       })),
-      shape: wholePicture,
       scoreMode: 'percentile',
       scorePercentile: 99,
       sigmaPx: 1,

@@ -1,0 +1,44 @@
+/** How fast one step of a job goes on. */
+export interface Pace {
+  readonly step: string;
+  readonly total: number;
+  /** When the step began. */
+  readonly sinceMs: number;
+  readonly first: Report;
+  readonly last: Report;
+}
+
+interface Report {
+  readonly done: number;
+  readonly atMs: number;
+}
+
+/**
+ * The pace after one more report. Another step, another total, or less done than before begins anew.
+ *
+ * @param before null before the first report
+ * @param startedMs when the job began
+ */
+export function withReport(
+  before: Pace | null,
+  { step, done, total }: { readonly step: string; readonly done: number; readonly total: number },
+  nowMs: number,
+  startedMs: number,
+): Pace {
+  const report = { done, atMs: nowMs };
+  if (before?.step === step && before.total === total && done >= before.last.done) return { ...before, last: report };
+  return { step, total, sinceMs: before?.last.atMs ?? startedMs, first: report, last: report };
+}
+
+/**
+ * Seconds until the step is expected to end: what is left at the mean pace since its first report, because the first piece
+ * may have loaded a network. With one report only, at the pace up to it; null while nothing is done. Counts down between
+ * two reports, not below 0.
+ */
+export function etaSeconds({ total, sinceMs, first, last }: Pace, nowMs: number): number | null {
+  const [from, pieces] = last.done > first.done ? [first.atMs, last.done - first.done] : [sinceMs, first.done];
+  if (total <= last.done) return 0;
+  if (pieces === 0) return null;
+  const leftMs = ((last.atMs - from) / pieces) * (total - last.done);
+  return Math.max(0, leftMs - (nowMs - last.atMs)) / 1000;
+}

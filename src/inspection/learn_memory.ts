@@ -1,0 +1,148 @@
+import { InspectionError } from '../errors.ts';
+import type { ExtractorInfo } from '../extractors/extractor.ts';
+import type { ScoreMode } from '../patchcore/image_score.ts';
+import { suspectPictures } from '../patchcore/leave_one_out.ts';
+import type { ModelKey } from '../store/places.ts';
+import type { FitPicture, FittedMemory, Vision } from '../workers/vision.ts';
+import { type EmbedHooks, embedPictures, type PictureSource } from './embed_pictures.ts';
+import type { ScoreRule } from './score_rule.ts';
+
+/** How long work tells of itself, and how it is ended. */
+export interface FitHooks {
+  /** `pictures` counts embedded pictures, `coreset` picks. */
+  readonly onProgress?: (phase: 'pictures' | 'coreset', done: number, total: number) => void;
+  /** Milliseconds as they are spent, by step. */
+  readonly onStep?: (step: string, ms: number) => void;
+  /** Aborts when nobody waits for the fit any more: it is given up between two steps and nothing is changed. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface LearnParts {
+  readonly vision: Vision;
+  readonly extractor: ExtractorInfo;
+  readonly coresetRate: number;
+  readonly positionBytes: number;
+  readonly scoreRule: ScoreRule;
+  readonly okngVersion: string;
+  /** Aborts when the service shuts down. */
+  readonly stop: AbortSignal;
+  readonly now: () => Date;
+}
+
+export interface LearnOrder {
+  readonly key: ModelKey;
+  readonly mmPerPx: number;
+  /** At least one; their embeddings are given away. */
+  readonly pictures: readonly FitPicture[];
+  readonly keepAll: boolean;
+  readonly scoreMode: ScoreMode;
+  /** Compare by position where the pictures allow it. */
+  readonly positions: boolean;
+  readonly mostLeftOut?: number;
+  /** Counts the fits of the model. */
+  readonly generation: number;
+}
+
+/** What a picture would score if it were not in the memory. */
+export interface LeftOutPicture {
+  readonly name: string;
+  readonly score: number;
+}
+
+/**
+ * Good pictures → their patch embeddings, one after another. Gives up between two when the caller or the service does.
+ *
+ * @param onFault takes what is wrong with one picture; absent: it ends the work
+ * @throws InspectionError what `embedPictures` throws; `request_aborted`, `shutting_down`
+ */
+export async function embedForFit(
+  { vision, extractor, scoreRule, stop }: LearnParts,
+  sources: readonly PictureSource[],
+  { onProgress, onStep, signal }: FitHooks,
+  onFault?: EmbedHooks['onFault'],
+): Promise<readonly FitPicture[]> {
+  return await embedPictures({ vision, extractor, sigmaPx: scoreRule.sigmaPx }, sources, {
+    onProgress: (done, total) => onProgress?.('pictures', done, total),
+    onStep,
+    onFault,
+    requireWanted: () => {
+      if (stop.aborted) throw abandoned();
+      if (signal?.aborted === true)
+        throw new InspectionError('request_aborted', 'The caller is gone; the fit was given up.');
+    },
+  });
+}
+
+/**
+ * Patch embeddings → the files of a memory, not yet written.
+ *
+ * Cost: patches · picks · width multiplications. Holds every patch twice.
+ *
+ * @throws InspectionError `request_aborted`, `shutting_down`
+ */
+export async function learnMemory(parts: LearnParts, order: LearnOrder, hooks: FitHooks): Promise<FittedMemory> {
+  const { extractor, scoreRule, stop } = parts;
+  const { key } = order;
+  const started = performance.now();
+  try {
+    const fitted = await parts.vision.fit(
+      {
+        pictures: order.pictures,
+        mostLeftOut: order.mostLeftOut,
+        scoreMode: order.scoreMode,
+        scorePercentile: scoreRule.percentile,
+        sigmaPx: scoreRule.sigmaPx,
+        positionBytes: order.positions ? parts.positionBytes : 0,
+        grid: extractor.grid,
+        coresetRate: order.keepAll ? 1 : parts.coresetRate,
+        about: {
+          format_version: 1,
+          okng_version: parts.okngVersion,
+          role_id: key.roleId,
+          roi_id: key.roiId,
+          recipe_id: key.recipeId,
+          model_key: key.modelKey,
+          extractor: extractor.name,
+          fingerprint: extractor.fingerprint,
+          input_size: { height: extractor.preprocessing.height, width: extractor.preprocessing.width },
+          patch_size: extractor.patchSize,
+          mm_per_px: order.mmPerPx,
+          k: scoreRule.k,
+          score_percentile: scoreRule.percentile,
+          blur_sigma: scoreRule.sigmaPx,
+          generation: order.generation,
+          fitted_at_utc: parts.now().toISOString(),
+        },
+      },
+      {
+        onProgress: (done, total) => hooks.onProgress?.('coreset', done, total),
+        signal: hooks.signal === undefined ? stop : AbortSignal.any([stop, hooks.signal]),
+      },
+    );
+    hooks.onStep?.('coreset', performance.now() - started);
+    return fitted;
+  } catch (error) {
+    if (stop.aborted && error instanceof InspectionError && error.code === 'request_aborted') throw abandoned();
+    throw error;
+  }
+}
+
+function abandoned(): InspectionError {
+  return new InspectionError(
+    'shutting_down',
+    'The service is shutting down; the fit was abandoned and nothing was changed.',
+  );
+}
+
+/** The pictures that have a leave-one-out score, and those among them that look bad to the others, worst first. */
+export function leftOutOf(
+  pictures: readonly FitPicture[],
+  { leftOutScores }: FittedMemory,
+): { readonly scored: readonly LeftOutPicture[]; readonly suspects: readonly LeftOutPicture[] } {
+  const scored = pictures.flatMap(({ name }, i) => {
+    const score = leftOutScores[i] ?? null;
+    return score === null ? [] : [{ name, score }];
+  });
+  const suspects = suspectPictures(scored.map(({ score }) => score)).map((index) => scored[index] as LeftOutPicture);
+  return { scored, suspects };
+}
