@@ -43,7 +43,7 @@ export function fitCommand(cli: Command): Command {
     .option('--memory-fit', 'keep every patch instead of a coreset')
     .addOption(new Option('--score-mode <mode>', 'how maps become scores (BDI_SCORE_MODE)').choices([...scoreModes]))
     .option('--no-positions', 'never compare patches by their place')
-    .option('--shape <json>', 'ROI inside which leave-one-out scores are made, as in POST /infer')
+    .option('--shape <json>', 'ROI of the pictures, as in POST /infer: patches outside stay out of the memory')
     .option('--json', 'print the result as JSON')
     .action(async (paths: readonly string[], options: FitOptions) => {
       await withService(options, async (service) => {

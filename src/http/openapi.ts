@@ -82,6 +82,9 @@ export function openApiDocument(version: string): Json {
         post: {
           ...longOperation('Fit the memory of one role and ROI from good pictures', fitOkResponse, [
             'no_images',
+            'insufficient_ok_samples',
+            'invalid_shape',
+            'empty_mask',
             'unreadable_image',
             'unsupported_media_type',
             'image_too_large',

@@ -72,17 +72,16 @@ export async function embedPictures(
 ): Promise<readonly FitPicture[]> {
   const embedded: FitPicture[] = [];
   const begin = (index: number): Promise<OpenedPicture> => {
-    const source = sources[index];
-    const opened = source === undefined ? Promise.reject(new Error('past the end')) : openPicture(parts, source);
+    const opened = openPicture(parts, sources[index] as PictureSource);
     // Awaited one turn later; until then a failure must not count as unhandled.
     opened.catch(() => undefined);
     return opened;
   };
-  let opening = begin(0);
+  let next: Promise<OpenedPicture> | undefined;
   for (const [index, { name }] of sources.entries()) {
     hooks.requireWanted();
-    const [opened] = await Promise.allSettled([opening]);
-    opening = begin(index + 1);
+    const [opened] = await Promise.allSettled([next ?? begin(index)]);
+    next = index + 1 < sources.length ? begin(index + 1) : undefined;
     try {
       if (opened.status === 'rejected') throw opened.reason;
       embedded.push(await embedPicture(parts, name, opened.value, hooks));

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CalibrationSample } from '../../src/inspection/calibrate_dataset.ts';
+import { type CalibrationSample, calibrateDataset } from '../../src/inspection/calibrate_dataset.ts';
+import { type InspectRequest, inspectImage } from '../../src/inspection/inspect_image.ts';
 import { key, type ToyService, toyService } from './toy_service.ts';
 import { chord, toyPicture } from './toy_vision.ts';
 
@@ -17,6 +18,9 @@ const uploadNg = (...degrees: readonly number[]) => toy.upload({ label: 'ng', pi
 /** What an even picture of that direction scores by a memory of 0 degrees. */
 const close = (of: number) => expect.closeTo(chord(of), 6);
 const scoresOf = (samples: readonly CalibrationSample[]) => samples.map(({ score, scoreFrom }) => [score, scoreFrom]);
+
+/** For calls with other parts than the toy service's. */
+const plainRequest = { key, defaultMmPerPx: null, requireNg: false, areaMm2Thr: null, scorePercentile: 100 };
 
 describe('calibrateDataset', () => {
   it('chooses the threshold from the scores of the stored samples, as from posted ones', async () => {
@@ -119,12 +123,8 @@ describe('calibrateDataset', () => {
       memories: { ...toy.memories, at: async () => known && { ...known, memory: { ...known.memory, pictures: [] } } },
     };
     await uploadOk(2);
-    const { calibrateDataset } = await import('../../src/inspection/calibrate_dataset.ts');
-    const { inspectImage } = await import('../../src/inspection/inspect_image.ts');
-    const inspect = (request: Parameters<typeof inspectImage>[1]) =>
-      inspectImage({ ...toy.parts, driftWatch: null }, request);
-    const request = { key, defaultMmPerPx: null, requireNg: false, areaMm2Thr: null, scorePercentile: 100 };
-    const { warnings } = await calibrateDataset({ ...anonymous, inspect }, request);
+    const inspect = (request: InspectRequest) => inspectImage({ ...toy.parts, driftWatch: null }, request);
+    const { warnings } = await calibrateDataset({ ...anonymous, inspect }, plainRequest);
     expect(warnings).toEqual([expect.stringMatching(/does not say which pictures it was made from/)]);
   });
 
@@ -222,6 +222,26 @@ describe('calibrateDataset', () => {
     };
     await expect(toy.calibrateDataset()).rejects.toMatchObject({ code: 'not_ready' });
     expect(await toy.models.readCalibration(toy.models.ownPlace(key))).toBeUndefined();
+  });
+
+  it('is given up as well when the memory is back by the end: some scores were of another', async () => {
+    await toy.fit({ pictures: [even(0)] });
+    const { saved } = await uploadOk(1, 2, 3);
+    const inspect = async (request: InspectRequest) => {
+      const inspection = await inspectImage({ ...toy.parts, driftWatch: null }, request);
+      return request.picture.name === saved[1] ? { ...inspection, memoryId: 'another' } : inspection;
+    };
+    await expect(calibrateDataset({ ...toy.parts, inspect }, plainRequest)).rejects.toMatchObject({
+      code: 'not_ready',
+    });
+  });
+
+  it('writes no threshold beside a memory that came after the last sample', async () => {
+    await toy.fit({ pictures: [even(0)] });
+    const [before, { memoryId }] = [toy.files(), await toy.inspect()];
+    await expect(toy.calibrate({ scoredWith: 'another' })).rejects.toMatchObject({ code: 'not_ready' });
+    expect(toy.files()).toEqual(before);
+    expect(await toy.calibrate({ scoredWith: memoryId })).toMatchObject({ ok_scores_from: 'dataset' });
   });
 
   it('ends between two samples when nobody waits for it, and tells how far it is', async () => {

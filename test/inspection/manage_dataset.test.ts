@@ -84,6 +84,14 @@ describe('uploadSamples', () => {
     ]);
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
     expect((await toy.datasets.list(key)).ok).toHaveLength(1);
+    expect(Object.keys(toy.files()).filter((name) => name.includes('.tmp-'))).toEqual([]);
+  });
+
+  it('looks at no picture where the scale is refused anyway', async () => {
+    await toy.upload({ metas: [{ mm_per_px: 1 }] });
+    const proven = toy.vision.calls.prove;
+    await expect(toy.upload({ metas: [{ mm_per_px: 2 }] })).rejects.toMatchObject({ code: 'mm_per_px_conflict' });
+    expect(toy.vision.calls.prove).toBe(proven);
   });
 
   it('ends when nobody waits for it any more, with nothing stored', async () => {
