@@ -36,7 +36,7 @@ export interface Extractor {
   readonly info: ExtractorInfo;
   /** Where it runs. Devices round differently: distances may differ in the fourth digit. */
   readonly device: Device;
-  /** @throws InspectionError `shape_mismatch` when the input is not of the preprocessing's size */
+  /** The arrays are the caller's to change. @throws InspectionError `shape_mismatch` when the input is not of the preprocessing's size */
   extract(input: NetworkInput): Promise<PatchEmbeddings>;
   dispose(): Promise<void>;
 }

@@ -1,7 +1,8 @@
+import { layout, loopsWith } from '../kernels/loops.ts';
 import type { GridFrame, PatchGrid } from '../patchcore/grid.ts';
 import type { RgbImage } from './image.ts';
 import type { NetworkInput, Preprocessing } from './preprocessing.ts';
-import { resampleByRow } from './resample.ts';
+import { planScaling } from './resample.ts';
 
 /** Where the picture lies in the network's input, in whole input pixels. */
 export interface Placement {
@@ -20,46 +21,42 @@ export interface PreparedInput {
  * Scales a picture into the network's input and normalises it. `letterbox` keeps the aspect ratio, rounds the scaled
  * sides, centres (the odd pixel goes right and below) and pads with black; `stretch` fills.
  *
+ * @param allocate gives the array for the result
  * @returns [3, height, width]: (v / 255 - mean) / std, black padding treated the same way
  */
-export function prepareInput(image: RgbImage, preprocessing: Preprocessing): PreparedInput {
+export function prepareInput(
+  image: RgbImage,
+  preprocessing: Preprocessing,
+  allocate = (length: number): Float32Array => new Float32Array(length),
+): PreparedInput {
   const { height, width, resample: method, mean } = preprocessing;
   const placement = place(image, preprocessing);
   const plane = height * width;
-  const data = new Float32Array(3 * plane);
   const scale = preprocessing.std.map((std) => 1 / std) as [number, number, number];
-  if (placement.height < height || placement.width < width) {
-    for (const index of [0, 1, 2] as const)
-      data.fill((0 - mean[index]) * scale[index], index * plane, (index + 1) * plane);
-  }
   // Where red, green and blue go.
   const order = preprocessing.colorOrder === 'rgb' ? ([0, 1, 2] as const) : ([2, 1, 0] as const);
-  const means = order.map((index) => mean[index]) as [number, number, number];
-  const scales = order.map((index) => scale[index]) as [number, number, number];
-  resampleByRow(image, placement.height, placement.width, method, (row, y) => {
-    const start = (placement.top + y) * width + placement.left;
-    const [red, green, blue] = order.map((index) =>
-      data.subarray(index * plane + start, index * plane + start + placement.width),
-    ) as [Float32Array, Float32Array, Float32Array];
-    normaliseRow(row, means, scales, red, green, blue);
-  });
-  return { input: { height, width, data }, placement };
-}
-
-/** An interleaved row 0..255 into three rows as the network wants them. */
-function normaliseRow(
-  row: Float32Array,
-  [redMean, greenMean, blueMean]: readonly [number, number, number],
-  [redScale, greenScale, blueScale]: readonly [number, number, number],
-  red: Float32Array,
-  green: Float32Array,
-  blue: Float32Array,
-): void {
-  for (let x = 0, from = 0; x < red.length; x++, from += 3) {
-    red[x] = ((row[from] as number) / 255 - redMean) * redScale;
-    green[x] = ((row[from + 1] as number) / 255 - greenMean) * greenScale;
-    blue[x] = ((row[from + 2] as number) / 255 - blueMean) * blueScale;
+  const scaling = planScaling(image, placement.height, placement.width, method);
+  const plan = layout(scaling.bytes);
+  const meansAt = plan(3 * Float64Array.BYTES_PER_ELEMENT);
+  const scalesAt = plan(3 * Float64Array.BYTES_PER_ELEMENT);
+  const inputAt = plan(3 * plane * Float32Array.BYTES_PER_ELEMENT);
+  const loops = loopsWith(plan(0));
+  const memory = loops.memory.buffer;
+  new Float64Array(memory, meansAt, 3).set(order.map((index) => mean[index]));
+  new Float64Array(memory, scalesAt, 3).set(order.map((index) => scale[index]));
+  const input = new Float32Array(memory, inputAt, 3 * plane);
+  if (placement.height < height || placement.width < width) {
+    for (const index of [0, 1, 2] as const)
+      input.fill((0 - mean[index]) * scale[index], index * plane, (index + 1) * plane);
   }
+  scaling.run(loops, (row, y) => {
+    const start = (placement.top + y) * width + placement.left;
+    const [red, green, blue] = order.map((index) => inputAt + 4 * (index * plane + start)) as [number, number, number];
+    loops.normaliseRow(row, placement.width, meansAt, scalesAt, red, green, blue);
+  });
+  const data = allocate(input.length);
+  data.set(input);
+  return { input: { height, width, data }, placement };
 }
 
 /** The placement in units of grid cells. */

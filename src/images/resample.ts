@@ -1,3 +1,4 @@
+import { inSixteens, type Loops, layout, loopSlack, loopsWith } from '../kernels/loops.ts';
 import type { RgbImage } from './image.ts';
 import type { Preprocessing } from './preprocessing.ts';
 
@@ -7,7 +8,6 @@ interface Taps {
   readonly first: Int32Array;
   /** [outputs · count]; an output that needs fewer has zeros behind, and these may reach beyond the last input. */
   readonly weights: Float64Array;
-  /** Even, so that the inner loops can go in pairs, or 3: what area takes for shrinking to no less than half. */
   readonly count: number;
 }
 
@@ -40,10 +40,6 @@ export function resample(
 /**
  * {@link resample}, one output row after the other: the scaled picture never exists as a whole.
  *
- * Besides the weights (about four numbers per input row and column) it holds only the source rows that one output row
- * needs, already scaled to the output's width. So a tall picture costs about 4 · image.height / height · width · 12
- * bytes, not image.height · width.
- *
  * @param take receives every row [width · 3], from the top; the array is used again for the next row
  */
 export function resampleByRow(
@@ -53,226 +49,91 @@ export function resampleByRow(
   method: Preprocessing['resample'],
   take: (row: Float32Array, y: number) => void,
 ): void {
+  const scaling = planScaling(image, height, width, method);
+  const loops = loopsWith(scaling.bytes);
+  scaling.run(loops, (row, y) => take(new Float32Array(loops.memory.buffer, row, width * 3), y));
+}
+
+/** A scaling that knows what it needs of the loops' memory before it begins. */
+export interface Scaling {
+  /** A multiple of 16. */
+  readonly bytes: number;
+  /**
+   * Scales the picture in the first `bytes` of the loops' memory.
+   *
+   * @param take receives the address of every row, [width · 3] float32, from the top; the next row takes its place
+   */
+  run(loops: Loops, take: (row: number, y: number) => void): void;
+}
+
+/**
+ * {@link resample} for callers that go on in the loops' memory.
+ *
+ * Besides the weights (about four numbers per input row and column) the memory holds only the source rows that one output
+ * row needs, already scaled to the output's width. So a tall picture costs about 4 · image.height / height · width · 12
+ * bytes, not image.height · width.
+ */
+export function planScaling(
+  image: RgbImage,
+  height: number,
+  width: number,
+  method: Preprocessing['resample'],
+): Scaling {
   const rounded = method === 'bicubic';
   const kernel = method === 'bicubic' ? cubicTaps : areaTaps;
   const columns = width === image.width ? null : kernel(image.width, width);
   const rows = height === image.height ? null : kernel(image.height, height);
-  const stride = width * 3;
-  const sourceStride = image.width * 3;
-  const row = new Float32Array(stride);
-  // A pixel is read with the byte behind it, and weights of 0 may reach beyond the last one.
-  const rowBytes = sourceStride + (columns?.count ?? 0) * 3 + 1;
-  const lastRow = new Uint8Array(rowBytes);
+  const count = rows?.count ?? 0;
+  const rowBytes = inSixteens(width * 12 + loopSlack);
+  const plan = layout();
+  const rowAt = plan(rowBytes);
+  const ringAt = plan(count * rowBytes);
+  const neededAt = plan(count * 4);
+  const rowWeightsAt = plan(count * 8);
+  const sourceAt = plan((image.width + (columns?.count ?? 0)) * 3 + loopSlack);
+  const firstAt = plan(width * 4);
+  const columnWeightsAt = plan(columns?.weights.byteLength ?? 0);
 
-  const sourceRow = (y: number): DataView => {
-    const start = y * sourceStride;
-    if (start + rowBytes <= image.data.length) {
-      return new DataView(image.data.buffer, image.data.byteOffset + start, rowBytes);
-    }
-    lastRow.set(image.data.subarray(start, start + sourceStride));
-    return new DataView(lastRow.buffer);
+  return {
+    bytes: plan(0),
+    run: ({ memory: { buffer }, scaleRow, sumRows }, take) => {
+      const source = new Uint8Array(buffer, sourceAt, image.width * 3);
+      if (columns !== null) {
+        new Int32Array(buffer, firstAt, width).set(columns.first);
+        new Float64Array(buffer, columnWeightsAt, columns.weights.length).set(columns.weights);
+      }
+      const scaleSourceRow = (y: number, out: number): void => {
+        const bytes = image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3);
+        if (columns === null) {
+          new Float32Array(buffer, out, width * 3).set(bytes);
+          return;
+        }
+        source.set(bytes);
+        scaleRow(sourceAt, firstAt, columnWeightsAt, columns.count, width, rounded, out);
+      };
+      if (rows === null) {
+        for (let y = 0; y < height; y++) {
+          scaleSourceRow(y, rowAt);
+          take(rowAt, y);
+        }
+        return;
+      }
+      // Source row r lies in place r modulo count. Places behind the last row have weight 0, which NaN would survive.
+      const ringRow = (y: number) => ringAt + (y % count) * rowBytes;
+      new Uint8Array(buffer, ringAt, count * rowBytes).fill(0);
+      const needed = new Int32Array(buffer, neededAt, count);
+      const weights = new Float64Array(buffer, rowWeightsAt, count);
+      for (let y = 0, ready = 0; y < height; y++) {
+        const first = rows.first[y] as number;
+        const end = Math.min(first + count, image.height);
+        for (ready = Math.max(ready, first); ready < end; ready++) scaleSourceRow(ready, ringRow(ready));
+        weights.set(rows.weights.subarray(y * count, (y + 1) * count));
+        for (let i = 0; i < count; i++) needed[i] = ringRow(first + i);
+        sumRows(neededAt, rowWeightsAt, count, width * 3, rounded, rowAt);
+        take(rowAt, y);
+      }
+    },
   };
-  const scaleSourceRow = (y: number, out: Float32Array): void => {
-    if (columns === null) out.set(image.data.subarray(y * sourceStride, (y + 1) * sourceStride));
-    else if (columns.count === 2) scaleRowByTwo(sourceRow(y), columns, out, rounded);
-    else if (columns.count === 3) scaleRowByThree(sourceRow(y), columns, out, rounded);
-    else if (columns.count === 4) scaleRowByFour(sourceRow(y), columns, out, rounded);
-    else scaleRowByPairs(sourceRow(y), columns, out, rounded);
-  };
-
-  if (rows === null) {
-    for (let y = 0; y < height; y++) {
-      scaleSourceRow(y, row);
-      take(row, y);
-    }
-    return;
-  }
-  const { count } = rows;
-  // Source row r lies in place r modulo count.
-  const ring = Array.from({ length: count }, () => new Float32Array(stride));
-  const ringRow = (y: number) => ring[y % count] as Float32Array;
-  // The rows that one output row needs, from the top.
-  const needed: Float32Array[] = ring.slice();
-  const sums = new Float64Array(stride);
-  for (let y = 0, ready = 0; y < height; y++) {
-    const first = rows.first[y] as number;
-    const end = Math.min(first + count, image.height);
-    for (ready = Math.max(ready, first); ready < end; ready++) scaleSourceRow(ready, ringRow(ready));
-    const weights = rows.weights.subarray(y * count, (y + 1) * count);
-    for (let i = 0; i < count; i++) needed[i] = ringRow(first + i);
-    if (count === 2) sumTwoRows(needed, weights, row, rounded);
-    else if (count === 3) sumThreeRows(needed, weights, row, rounded);
-    else if (count === 4) sumFourRows(needed, weights, row, rounded);
-    else sumManyRows(needed, weights, sums, row, rounded);
-    take(row, y);
-  }
-}
-
-// A pixel's three bytes are read as one word: V8 (Node 20) checks place and length at every access, which takes longer than
-// shifting.
-
-function scaleRowByTwo(source: DataView, { first, weights }: Taps, out: Float32Array, rounded: boolean): void {
-  for (let x = 0, at = 0, tap = 0; x < first.length; x++, at += 3, tap += 2) {
-    const from = (first[x] as number) * 3;
-    const a = weights[tap] as number;
-    const b = weights[tap + 1] as number;
-    const p = source.getUint32(from, true);
-    const q = source.getUint32(from + 3, true);
-    const red = a * (p & 255) + b * (q & 255);
-    const green = a * ((p >>> 8) & 255) + b * ((q >>> 8) & 255);
-    const blue = a * ((p >>> 16) & 255) + b * ((q >>> 16) & 255);
-    out[at] = rounded ? toByte(red) : red;
-    out[at + 1] = rounded ? toByte(green) : green;
-    out[at + 2] = rounded ? toByte(blue) : blue;
-  }
-}
-
-function scaleRowByThree(source: DataView, { first, weights }: Taps, out: Float32Array, rounded: boolean): void {
-  for (let x = 0, at = 0; x < first.length; x++, at += 3) {
-    const from = (first[x] as number) * 3;
-    const a = weights[at] as number;
-    const b = weights[at + 1] as number;
-    const c = weights[at + 2] as number;
-    const p = source.getUint32(from, true);
-    const q = source.getUint32(from + 3, true);
-    const r = source.getUint32(from + 6, true);
-    const red = a * (p & 255) + b * (q & 255) + c * (r & 255);
-    const green = a * ((p >>> 8) & 255) + b * ((q >>> 8) & 255) + c * ((r >>> 8) & 255);
-    const blue = a * ((p >>> 16) & 255) + b * ((q >>> 16) & 255) + c * ((r >>> 16) & 255);
-    out[at] = rounded ? toByte(red) : red;
-    out[at + 1] = rounded ? toByte(green) : green;
-    out[at + 2] = rounded ? toByte(blue) : blue;
-  }
-}
-
-function scaleRowByFour(source: DataView, { first, weights }: Taps, out: Float32Array, rounded: boolean): void {
-  for (let x = 0, at = 0, tap = 0; x < first.length; x++, at += 3, tap += 4) {
-    const from = (first[x] as number) * 3;
-    const a = weights[tap] as number;
-    const b = weights[tap + 1] as number;
-    const c = weights[tap + 2] as number;
-    const d = weights[tap + 3] as number;
-    const p = source.getUint32(from, true);
-    const q = source.getUint32(from + 3, true);
-    const r = source.getUint32(from + 6, true);
-    const s = source.getUint32(from + 9, true);
-    const red = a * (p & 255) + b * (q & 255) + c * (r & 255) + d * (s & 255);
-    const green = a * ((p >>> 8) & 255) + b * ((q >>> 8) & 255) + c * ((r >>> 8) & 255) + d * ((s >>> 8) & 255);
-    const blue = a * ((p >>> 16) & 255) + b * ((q >>> 16) & 255) + c * ((r >>> 16) & 255) + d * ((s >>> 16) & 255);
-    out[at] = rounded ? toByte(red) : red;
-    out[at + 1] = rounded ? toByte(green) : green;
-    out[at + 2] = rounded ? toByte(blue) : blue;
-  }
-}
-
-function scaleRowByPairs(source: DataView, { first, weights, count }: Taps, out: Float32Array, rounded: boolean): void {
-  for (let x = 0, at = 0, tap = 0; x < first.length; x++, at += 3) {
-    let from = (first[x] as number) * 3;
-    let red = 0;
-    let green = 0;
-    let blue = 0;
-    for (const end = tap + count; tap < end; tap += 2, from += 6) {
-      const a = weights[tap] as number;
-      const b = weights[tap + 1] as number;
-      const p = source.getUint32(from, true);
-      const q = source.getUint32(from + 3, true);
-      red = red + a * (p & 255) + b * (q & 255);
-      green = green + a * ((p >>> 8) & 255) + b * ((q >>> 8) & 255);
-      blue = blue + a * ((p >>> 16) & 255) + b * ((q >>> 16) & 255);
-    }
-    out[at] = rounded ? toByte(red) : red;
-    out[at + 1] = rounded ? toByte(green) : green;
-    out[at + 2] = rounded ? toByte(blue) : blue;
-  }
-}
-
-// The sums over rows go pixel by pixel and take whole arrays instead of places in one: half the time of the plain loop, for
-// V8 (Node 20) loads an array's address and length at every access.
-
-function sumTwoRows(rows: readonly Float32Array[], weights: Float64Array, out: Float32Array, rounded: boolean): void {
-  const [first, second] = rows as [Float32Array, Float32Array];
-  const a = weights[0] as number;
-  const b = weights[1] as number;
-  for (let at = 0; at < out.length; at += 3) {
-    const red = a * (first[at] as number) + b * (second[at] as number);
-    const green = a * (first[at + 1] as number) + b * (second[at + 1] as number);
-    const blue = a * (first[at + 2] as number) + b * (second[at + 2] as number);
-    out[at] = rounded ? toByte(red) : red;
-    out[at + 1] = rounded ? toByte(green) : green;
-    out[at + 2] = rounded ? toByte(blue) : blue;
-  }
-}
-
-function sumThreeRows(rows: readonly Float32Array[], weights: Float64Array, out: Float32Array, rounded: boolean): void {
-  const [first, second, third] = rows as [Float32Array, Float32Array, Float32Array];
-  const a = weights[0] as number;
-  const b = weights[1] as number;
-  const c = weights[2] as number;
-  for (let at = 0; at < out.length; at += 3) {
-    const red = a * (first[at] as number) + b * (second[at] as number) + c * (third[at] as number);
-    const green = a * (first[at + 1] as number) + b * (second[at + 1] as number) + c * (third[at + 1] as number);
-    const blue = a * (first[at + 2] as number) + b * (second[at + 2] as number) + c * (third[at + 2] as number);
-    out[at] = rounded ? toByte(red) : red;
-    out[at + 1] = rounded ? toByte(green) : green;
-    out[at + 2] = rounded ? toByte(blue) : blue;
-  }
-}
-
-function sumFourRows(rows: readonly Float32Array[], weights: Float64Array, out: Float32Array, rounded: boolean): void {
-  const [first, second, third, fourth] = rows as [Float32Array, Float32Array, Float32Array, Float32Array];
-  const a = weights[0] as number;
-  const b = weights[1] as number;
-  const c = weights[2] as number;
-  const d = weights[3] as number;
-  for (let at = 0; at < out.length; at += 3) {
-    const red =
-      a * (first[at] as number) + b * (second[at] as number) + c * (third[at] as number) + d * (fourth[at] as number);
-    const green =
-      a * (first[at + 1] as number) +
-      b * (second[at + 1] as number) +
-      c * (third[at + 1] as number) +
-      d * (fourth[at + 1] as number);
-    const blue =
-      a * (first[at + 2] as number) +
-      b * (second[at + 2] as number) +
-      c * (third[at + 2] as number) +
-      d * (fourth[at + 2] as number);
-    out[at] = rounded ? toByte(red) : red;
-    out[at + 1] = rounded ? toByte(green) : green;
-    out[at + 2] = rounded ? toByte(blue) : blue;
-  }
-}
-
-/**
- * Two rows a pass.
- *
- * @param sums for its own use, as long as `out`
- */
-function sumManyRows(
-  rows: readonly Float32Array[],
-  weights: Float64Array,
-  sums: Float64Array,
-  out: Float32Array,
-  rounded: boolean,
-): void {
-  sums.fill(0);
-  for (let i = 0; i < rows.length; i += 2) {
-    const first = rows[i] as Float32Array;
-    const second = rows[i + 1] as Float32Array;
-    const a = weights[i] as number;
-    const b = weights[i + 1] as number;
-    for (let at = 0; at < sums.length; at += 3) {
-      sums[at] = (sums[at] as number) + a * (first[at] as number) + b * (second[at] as number);
-      sums[at + 1] = (sums[at + 1] as number) + a * (first[at + 1] as number) + b * (second[at + 1] as number);
-      sums[at + 2] = (sums[at + 2] as number) + a * (first[at + 2] as number) + b * (second[at + 2] as number);
-    }
-  }
-  for (let at = 0; at < out.length; at++) out[at] = rounded ? toByte(sums[at] as number) : (sums[at] as number);
-}
-
-/** The nearest of 0..255 to the value as a float32 holds it, halves up. */
-function toByte(value: number): number {
-  return Math.max(0, Math.min(255, (Math.fround(value) + 0.5) | 0));
 }
 
 function cubicTaps(inputs: number, outputs: number): Taps {
@@ -329,11 +190,10 @@ function makeTaps(inputs: number, outputs: number, support: number, weightAt: (d
     first[output] = Math.min(first[output] as number, first[output + 1] ?? inputs);
     count = Math.max(count, (ends[output] as number) - (first[output] as number));
   }
-  const padded = count === 3 ? count : Math.ceil(count / 2) * 2;
-  const weights = new Float64Array(outputs * padded);
+  const weights = new Float64Array(outputs * count);
   for (let output = 0; output < outputs; output++) {
     const start = output * most - (froms[output] as number);
-    weights.set(all.subarray(start + (first[output] as number), start + (ends[output] as number)), output * padded);
+    weights.set(all.subarray(start + (first[output] as number), start + (ends[output] as number)), output * count);
   }
-  return { first, weights, count: padded };
+  return { first, weights, count };
 }

@@ -1,6 +1,7 @@
+import { squaredDistance, squaredLength } from '../kernels/row_loops.ts';
 import { createGraph } from '../onnx/onnx_graph.ts';
 import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
-import { type Matrix, squaredDistance } from '../patchcore/matrix.ts';
+import type { Matrix } from '../patchcore/matrix.ts';
 import { type NeighborTable, type nearestNeighbors, neighborCount } from '../patchcore/nearest_neighbors.ts';
 import { type DistinctRows, distinctRows } from './distinct_rows.ts';
 import type { Neighbors } from './neighbors.ts';
@@ -147,7 +148,7 @@ function rankBlock(
   for (let query = start; query < end; query++) {
     const firstLine = (query - start) * lines;
     const firstColumn = (query - start) * columns;
-    const error = scoreError(lengthOf(queries, query), longest, matrix.cols);
+    const error = scoreError(Math.sqrt(squaredLength(queries, query)), longest, matrix.cols);
     const reach = smallest(ofLines, firstLine, lines, table.k) + 2 * error;
     // Written so that NaN, from numbers too large or not finite, leaves nothing out.
     let low = 0;
@@ -265,13 +266,6 @@ async function giveBack(threads: number): Promise<void> {
   await (await shared.session).dispose();
 }
 
-/** In float64. */
 function squaredLengths(matrix: Matrix): Float64Array {
-  return Float64Array.from({ length: matrix.rows }, (_, row) => lengthOf(matrix, row) ** 2);
-}
-
-function lengthOf({ cols, data }: Matrix, row: number): number {
-  let sum = 0;
-  for (let i = row * cols; i < (row + 1) * cols; i++) sum += (data[i] as number) * (data[i] as number);
-  return Math.sqrt(sum);
+  return Float64Array.from({ length: matrix.rows }, (_, row) => squaredLength(matrix, row));
 }

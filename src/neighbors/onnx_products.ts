@@ -1,3 +1,4 @@
+import { squaredDistance } from '../kernels/row_loops.ts';
 import { createGraph } from '../onnx/onnx_graph.ts';
 import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
 import type { PositionProducts, SearchBlocks } from '../patchcore/position_memory.ts';
@@ -5,7 +6,7 @@ import type { PositionProducts, SearchBlocks } from '../patchcore/position_memor
 /** Matrix products on ONNX Runtime. Not safe for concurrent calls; each worker owns one. */
 export interface OnnxProducts {
   /** @see PositionProducts; the widths must be equal, and indices below 2^24 */
-  readonly products: Required<Pick<PositionProducts, 'searchBlocks'>> & PositionProducts;
+  readonly products: Required<Pick<PositionProducts, 'searchBlocks' | 'squaredDistance'>> & PositionProducts;
   dispose(): Promise<void>;
 }
 
@@ -30,7 +31,7 @@ export async function createOnnxProducts(options: { readonly threads: number }):
     return { dots: found.dots?.data as Float32Array, rows: found.nearest?.data as Int32Array };
   };
   return {
-    products: Object.assign(products, { searchBlocks }),
+    products: Object.assign(products, { searchBlocks, squaredDistance }),
     dispose: async () => {
       await session.dispose();
       await (await blockSession)?.dispose();

@@ -1,4 +1,5 @@
 import { InspectionError } from '../errors.ts';
+import { inSixteens, layout, loopSlack, loopsWith } from '../kernels/loops.ts';
 import type { GridFrame, ImageSize, PatchGrid } from './grid.ts';
 
 /** One number per pixel. */
@@ -39,14 +40,26 @@ export function anomalyMap(
   }
   const down = axisWeights(size.height, frame.top, frame.height, grid.rows, sigmaPx);
   const across = axisWeights(size.width, frame.left, frame.width, grid.cols, sigmaPx);
-  const wide = widen(patchScores, grid, across, down.firstCell, down.lastCell);
-  const data = new Float32Array(size.height * size.width);
-  const sums = new Float64Array(size.width);
+  const { width } = size;
+  const plan = layout();
+  const rowBytes = inSixteens(width * 4 + loopSlack);
+  const wideAt = plan(grid.rows * rowBytes);
+  const rowsAt = plan(grid.rows * 4);
+  const weightsAt = plan(down.weights.byteLength);
+  const pixelsAt = plan(rowBytes);
+  const loops = loopsWith(plan(0));
+  const { buffer } = loops.memory;
+  new Int32Array(buffer, rowsAt, grid.rows).set(Array.from({ length: grid.rows }, (_, row) => wideAt + row * rowBytes));
+  new Float64Array(buffer, weightsAt, down.weights.length).set(down.weights);
+  for (let row = down.firstCell; row <= down.lastCell; row++) {
+    widen(patchScores, row * grid.cols, across, new Float32Array(buffer, wideAt + row * rowBytes, width));
+  }
+  const pixels = new Float32Array(buffer, pixelsAt, width);
+  const data = new Float32Array(size.height * width);
   for (let y = 0; y < size.height; y++) {
-    const row = data.subarray(y * size.width, (y + 1) * size.width);
-    // Nearly every row, for a blur is narrower than a cell: two cells, or three around a centre.
-    if ((down.count[y] as number) <= 3) weighThreeRows(wide, down, y, row);
-    else weighRows(wide, down, y, row, sums);
+    const [rows, weights] = [rowsAt + 4 * (down.first[y] as number), weightsAt + 8 * y * down.stride];
+    loops.sumRows(rows, weights, down.count[y] as number, width, false, pixelsAt);
+    data.set(pixels, y * width);
   }
   return { ...size, data };
 }
@@ -59,7 +72,6 @@ interface AxisWeights {
   readonly count: Int32Array;
   /** [pixels · stride] shares of the pixel's cells, which sum to 1; 0 beyond their count. */
   readonly weights: Float64Array;
-  /** At least 3. */
   readonly stride: number;
   readonly firstCell: number;
   readonly lastCell: number;
@@ -75,7 +87,7 @@ function axisWeights(pixels: number, start: number, extent: number, cells: numbe
   const radius = kernel.length - 1;
   const first = new Int32Array(pixels);
   const count = new Int32Array(pixels);
-  let stride = 3;
+  let stride = 0;
   for (let pixel = 0; pixel < pixels; pixel++) {
     // A mirrored neighbour lies within the other half of the window, or, in a small picture, within the picture.
     const from = low[Math.max(0, pixel - radius)] as number;
@@ -101,60 +113,17 @@ function axisWeights(pixels: number, start: number, extent: number, cells: numbe
   return { first, count, weights, stride, firstCell: low[0] as number, lastCell: high[pixels - 1] as number };
 }
 
-/** Grid rows `from` to `to` at image width, [rows · width]; the others stay 0, for cells of padding may hold anything. */
-function widen(scores: Float32Array, grid: PatchGrid, across: AxisWeights, from: number, to: number): Float64Array {
+/** A grid row, from `start` on, at image width. */
+function widen(scores: Float32Array, start: number, across: AxisWeights, out: Float32Array): void {
   const { first, count, weights, stride } = across;
-  const width = first.length;
-  const wide = new Float64Array(grid.rows * width);
-  for (let row = from; row <= to; row++) {
-    for (let x = 0; x < width; x++) {
-      const cell = row * grid.cols + (first[x] as number);
-      let sum = 0;
-      for (let i = 0; i < (count[x] as number); i++) {
-        sum += (weights[x * stride + i] as number) * (scores[cell + i] as number);
-      }
-      wide[row * width + x] = sum;
+  for (let x = 0; x < out.length; x++) {
+    const cell = start + (first[x] as number);
+    let sum = 0;
+    for (let i = 0; i < (count[x] as number); i++) {
+      sum += (weights[x * stride + i] as number) * (scores[cell + i] as number);
     }
+    out[x] = sum;
   }
-  return wide;
-}
-
-/** Pixel row `y` from at most three grid rows; four pixels a turn save a fifth of the time. */
-function weighThreeRows(wide: Float64Array, down: AxisWeights, y: number, out: Float32Array): void {
-  const { weights, stride, lastCell } = down;
-  const width = out.length;
-  const gridRow = (cell: number) => {
-    const start = Math.min(lastCell, cell) * width;
-    return wide.subarray(start, start + width);
-  };
-  const first = down.first[y] as number;
-  const upper = gridRow(first);
-  const middle = gridRow(first + 1);
-  const lower = gridRow(first + 2);
-  const a = weights[y * stride] as number;
-  const b = weights[y * stride + 1] as number;
-  const c = weights[y * stride + 2] as number;
-  let x = 0;
-  for (const whole = width - (width & 3); x < whole; x += 4) {
-    out[x] = a * (upper[x] as number) + b * (middle[x] as number) + c * (lower[x] as number);
-    out[x + 1] = a * (upper[x + 1] as number) + b * (middle[x + 1] as number) + c * (lower[x + 1] as number);
-    out[x + 2] = a * (upper[x + 2] as number) + b * (middle[x + 2] as number) + c * (lower[x + 2] as number);
-    out[x + 3] = a * (upper[x + 3] as number) + b * (middle[x + 3] as number) + c * (lower[x + 3] as number);
-  }
-  for (; x < width; x++) out[x] = a * (upper[x] as number) + b * (middle[x] as number) + c * (lower[x] as number);
-}
-
-/** Pixel row `y` from any number of grid rows. @param sums [width] scratch */
-function weighRows(wide: Float64Array, down: AxisWeights, y: number, out: Float32Array, sums: Float64Array): void {
-  const { weights, stride } = down;
-  const width = sums.length;
-  sums.fill(0);
-  for (let i = 0; i < (down.count[y] as number); i++) {
-    const weight = weights[y * stride + i] as number;
-    const start = ((down.first[y] as number) + i) * width;
-    for (let x = 0; x < width; x++) sums[x] = (sums[x] as number) + weight * (wide[start + x] as number);
-  }
-  out.set(sums);
 }
 
 /** How far a pixel's value reaches through the blur, in pixels to each side. */

@@ -19,10 +19,11 @@ export function percentile(values: Float32Array | Float64Array, p: number): numb
  * The score of a picture: the percentile of its anomaly map inside the mask.
  *
  * @param p 0..100; 100 is PatchCore's maximum, 99 lets a single hot pixel not decide
+ * @param values the map's values inside the mask, in any order; reordered
  * @throws InspectionError `empty_mask` when the mask covers no pixel, `shape_mismatch` when map and mask differ in size
  */
-export function imageScore(map: GrayMap, mask: RoiMask, p: number): number {
-  return percentileInPlace(maskedValues(map, mask), p);
+export function imageScore(map: GrayMap, mask: RoiMask, p: number, values = maskedValues(map, mask)): number {
+  return percentileInPlace(values, p);
 }
 
 /** How a map becomes a score: a percentile of it, or the mean of its highest 1 %. */
@@ -36,13 +37,13 @@ const topShare = 0.01;
  * The mean of the highest 1 % of the anomaly map inside the mask, at least of one pixel. Linear in the mean, as
  * {@link percentile}.
  *
+ * @param values as {@link imageScore}
  * @throws InspectionError `empty_mask`, `shape_mismatch` as {@link imageScore}
  *
  * Source: Damm et al. 2024, AnomalyDINO, arXiv:2405.14529, sec. 3.2 (they average patch distances; we average the map, so
  * that a mask may cut through patches).
  */
-export function topShareScore(map: GrayMap, mask: RoiMask): number {
-  const values = maskedValues(map, mask);
+export function topShareScore(map: GrayMap, mask: RoiMask, values = maskedValues(map, mask)): number {
   const count = Math.max(1, Math.floor(values.length * topShare));
   selectInPlace(values, values.length - count);
   let sum = 0;

@@ -48,12 +48,27 @@ export function normalizeRows({ rows, cols, data }: Matrix): UnitRowMatrix {
   for (let row = 0; row < rows; row++) {
     const start = row * cols;
     const end = start + cols;
-    let sum = 0;
-    for (let i = start; i < end; i++) sum += (data[i] as number) * (data[i] as number);
-    const scale = 1 / (Math.sqrt(sum) + epsilon);
+    const scale = 1 / (Math.sqrt(squaredLength(data, start, end)) + epsilon);
     for (let i = start; i < end; i++) unit[i] = (data[i] as number) * scale;
   }
   return createMatrix(rows, cols, unit) as UnitRowMatrix;
+}
+
+/** Four sums, so that one addition need not wait for the last. */
+function squaredLength(data: Float32Array, start: number, end: number): number {
+  let first = 0;
+  let second = 0;
+  let third = 0;
+  let fourth = 0;
+  let i = start;
+  for (const whole = end - ((end - start) & 3); i < whole; i += 4) {
+    first += (data[i] as number) * (data[i] as number);
+    second += (data[i + 1] as number) * (data[i + 1] as number);
+    third += (data[i + 2] as number) * (data[i + 2] as number);
+    fourth += (data[i + 3] as number) * (data[i + 3] as number);
+  }
+  for (; i < end; i++) first += (data[i] as number) * (data[i] as number);
+  return first + second + (third + fourth);
 }
 
 /**
@@ -65,8 +80,7 @@ export function normalizeRows({ rows, cols, data }: Matrix): UnitRowMatrix {
 export function trustUnitRows(matrix: Matrix): UnitRowMatrix {
   const { rows, cols, data } = matrix;
   for (let row = 0; row < rows; row++) {
-    let sum = 0;
-    for (let i = row * cols; i < (row + 1) * cols; i++) sum += (data[i] as number) * (data[i] as number);
+    const sum = squaredLength(data, row * cols, (row + 1) * cols);
     // Written so that NaN fails too.
     if (!(Math.sqrt(sum) <= 1 + unitTolerance)) {
       const what = Number.isFinite(sum) ? `length ${Math.sqrt(sum)}` : 'a number that is not finite';
@@ -124,7 +138,7 @@ export function squaredDistance(a: Matrix, aRow: number, b: Matrix, bRow: number
   let i = aRow * cols;
   let j = bRow * cols;
   const end = i + cols;
-  // Four sums, so that one addition need not wait for the last.
+  // Four sums, as above.
   let first = 0;
   let second = 0;
   let third = 0;

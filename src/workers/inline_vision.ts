@@ -30,7 +30,7 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     describe: network.describe,
     draw: async (order, signal) => {
       requireCaller(signal);
-      return await drawPicture(order);
+      return drawPicture(order);
     },
     prove: async (bytes, name, signal) => {
       requireCaller(signal);

@@ -1,11 +1,12 @@
 import { InspectionError } from '../errors.ts';
-import type { Extractor, PatchEmbeddings } from '../extractors/extractor.ts';
+import type { Extractor } from '../extractors/extractor.ts';
 import { type ExtractorSource, openExtractor } from '../extractors/installed_extractors.ts';
+import { normalizeRowsInPlace } from '../kernels/row_loops.ts';
 import type { Neighbors, NeighborTable } from '../neighbors/neighbors.ts';
 import { createOnnxNeighbors } from '../neighbors/onnx_neighbors.ts';
 import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_products.ts';
 import type { Device } from '../onnx/onnx_session.ts';
-import { hasOnlyFiniteNumbers, type Matrix, normalizeRows, selectRows } from '../patchcore/matrix.ts';
+import { hasOnlyFiniteNumbers, type Matrix, selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
 import {
   cellOfRow,
@@ -108,7 +109,9 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
   return {
     embed: async (picture) => {
       const started = performance.now();
-      const { embeddings, grid } = await extractFinite(await openOnce(), picture);
+      const extractor = await openOnce();
+      const { embeddings, grid } = await extractor.extract(picture.input);
+      if (!hasOnlyFiniteNumbers(embeddings.data)) throw notFinite(extractor);
       const cells = cellsInFrame(grid, picture.frame);
       return {
         embeddings: cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells),
@@ -118,11 +121,13 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
     measure: async (picture, address, matches = false) => {
       const memory = await load(address);
       const started = performance.now();
-      const { embeddings, grid } = await extractFinite(await openOnce(), picture);
+      const extractor = await openOnce();
+      const { embeddings, grid } = await extractor.extract(picture.input);
       const extracted = performance.now();
       requireMatch(memory.description, embeddings, grid);
+      if (!normalizeRowsInPlace(embeddings)) throw notFinite(extractor);
       const cells = cellsInFrame(grid, picture.frame);
-      const queries = normalizeRows(cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells));
+      const queries = cells.length === embeddings.rows ? embeddings : selectRows(embeddings, cells);
       const table = await memory.neighbors.search(queries, 1);
       const near =
         memory.position === null
@@ -158,15 +163,11 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
 }
 
 /** NaN compares as smaller than every threshold: a part it touches would pass. */
-async function extractFinite(extractor: Extractor, picture: PreparedPicture): Promise<PatchEmbeddings> {
-  const found = await extractor.extract(picture.input);
-  if (!hasOnlyFiniteNumbers(found.embeddings.data)) {
-    throw new InspectionError(
-      'not_a_number',
-      `The extractor ${extractor.info.name} gives numbers for this picture that are not finite, so the picture can be neither fitted nor judged; check the model file and its precision (float16 overflows), or use another extractor.`,
-    );
-  }
-  return found;
+function notFinite({ info }: Extractor): InspectionError {
+  return new InspectionError(
+    'not_a_number',
+    `The extractor ${info.name} gives numbers for this picture that are not finite, so the picture can be neither fitted nor judged; check the model file and its precision (float16 overflows), or use another extractor.`,
+  );
 }
 
 /** Where in the memory's pictures each patch found its nearest: by position where that counts for more. */

@@ -16,10 +16,20 @@ interface MeasureTask {
   readonly matches: boolean;
 }
 
-export const embed = (picture: PreparedPicture) => settle(() => steps.embed(picture));
+export const embed = (picture: PreparedPicture) => settle(() => steps.embed(withOwnInput(picture)));
 
 export const measure = ({ picture, memory, matches }: MeasureTask) =>
-  settle(() => steps.measure(picture, memory, matches));
+  settle(() => steps.measure(withOwnInput(picture), memory, matches));
+
+let ownInput = new Float32Array(0);
+
+/** ONNX Runtime takes no shared memory, so the picture is copied, always to the same place: one runs at a time. */
+function withOwnInput(picture: PreparedPicture): PreparedPicture {
+  const { data } = picture.input;
+  if (data.length !== ownInput.length) ownInput = new Float32Array(data.length);
+  ownInput.set(data);
+  return { ...picture, input: { ...picture.input, data: ownInput } };
+}
 
 export const describe = (memory: MemoryAddress) => settle(() => steps.describe(memory));
 

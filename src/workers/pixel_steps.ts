@@ -10,7 +10,7 @@ import { truthMask } from '../images/truth_mask.ts';
 import { anomalyMap } from '../patchcore/anomaly_map.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
 import { heatmap } from '../patchcore/heatmap.ts';
-import { imageScore, topShareScore } from '../patchcore/image_score.ts';
+import { imageScore, maskedValues, topShareScore } from '../patchcore/image_score.ts';
 import { findRegions } from '../patchcore/regions.ts';
 import { cellsSeenThrough } from '../patchcore/roi_cells.ts';
 import { resolveShape, roiMask } from '../patchcore/roi_mask.ts';
@@ -27,16 +27,17 @@ export interface PixelSettings {
   readonly modelsDir: string;
 }
 
-/** Bytes → network input. */
+/** Bytes → network input. @param allocate see {@link prepareInput} */
 export async function preparePicture(
   bytes: Uint8Array,
   name: string,
   settings: PixelSettings,
+  allocate?: (length: number) => Float32Array,
 ): Promise<PreparedPicture> {
   const started = performance.now();
   const image = await decodeImage(bytes, { name, maxPixels: settings.maxPixels });
   const decoded = performance.now();
-  const { input, placement } = prepareInput(image, settings.preprocessing);
+  const { input, placement } = prepareInput(image, settings.preprocessing, allocate);
   return {
     size: { height: image.height, width: image.width },
     input,
@@ -73,17 +74,20 @@ function meanBrightness(data: Uint8Array): number {
 }
 
 /** Distances → score, regions and heatmap, in the caller's pixels. */
-export async function drawPicture(order: DrawOrder): Promise<Drawing> {
+export function drawPicture(order: DrawOrder): Drawing {
   const started = performance.now();
   const mask = roiMask(resolveShape(order.shape, order.size), order.size);
   const map = anomalyMap(order.distances, order.grid, order.frame, order.size, order.sigmaPx);
+  const values = maskedValues(map, mask);
   const score =
-    order.scoreMode === 'top_share' ? topShareScore(map, mask) : imageScore(map, mask, order.scorePercentile);
+    order.scoreMode === 'top_share'
+      ? topShareScore(map, mask, values)
+      : imageScore(map, mask, order.scorePercentile, values);
   const mapped = performance.now();
   const minAreaPx = order.areaMm2Thr / (order.mmPerPx * order.mmPerPx);
   const regions = order.threshold === null ? [] : findRegions(map, mask, order.threshold, minAreaPx, order.mmPerPx);
   const found = performance.now();
-  const heatmapPng = order.heatmap ? await encodeGrayPng({ ...order.size, data: heatmap(map, mask) }) : null;
+  const heatmapPng = order.heatmap ? encodeGrayPng({ ...order.size, data: heatmap(map, mask, values) }) : null;
   return {
     score,
     regions,

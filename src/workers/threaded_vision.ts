@@ -108,7 +108,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
 
   return {
     prepare: (bytes, name, signal) => run(pixels, 'prepare', { bytes, name }, { give: [bytes], signal }),
-    embed: (picture) => run(network, 'embed', picture, { give: [picture.input.data] }),
+    embed: (picture) => run(network, 'embed', picture),
     measure: (picture, memory, { matches = false, signal } = {}) =>
       run(network, 'measure', { picture, memory, matches }, { signal }),
     describe: (memory) => run(network, 'describe', memory),

@@ -14,6 +14,7 @@ import type { ModelPlace } from '../store/places.ts';
 /** A picture made ready for the network, with what is needed to find the way back to its own pixels. */
 export interface PreparedPicture {
   readonly size: ImageSize;
+  /** Its array may lie in memory that threads share. */
   readonly input: NetworkInput;
   /** Where the picture lies on the patch grid; a letterboxed one does not cover it all. */
   readonly frame: GridFrame;

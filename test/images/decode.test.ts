@@ -1,10 +1,9 @@
 import { crc32, deflateSync } from 'node:zlib';
 import fc from 'fast-check';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { decodeImage } from '../../src/images/decode.ts';
 import type { RgbImage } from '../../src/images/image.ts';
-import { encodeGrayPng } from '../../src/images/png.ts';
 
 const options = { name: 'part.png', maxPixels: 1_000_000 };
 const decode = (bytes: Uint8Array, maxPixels = options.maxPixels) => decodeImage(bytes, { ...options, maxPixels });
@@ -127,6 +126,60 @@ describe('decodeImage', () => {
     const image = await decode(await own(encode().toBuffer()));
     expect(image).toMatchObject({ height, width });
     expect(image.data).toEqual(rgb);
+  });
+
+  describe('reads every format as every client writes it', () => {
+    /** 16 × 16 of one colour, so that a lossy format has nothing to lose; alpha of a mask's 0 and 255. */
+    const side = 16;
+    const colour = [200, 60, 120] as const;
+    const flat = (channels: readonly number[]) =>
+      Uint8Array.from({ length: side * side * channels.length }, (_, i) => channels[i % channels.length] as number);
+    const deepFlat = (channels: readonly number[]) =>
+      Uint16Array.from({ length: side * side * channels.length }, (_, i) => channels[i % channels.length] as number);
+    const picture = (channels: readonly number[]) =>
+      sharp(flat(channels), { raw: { width: side, height: side, channels: channels.length as 1 | 3 | 4 } });
+    const deep = (channels: readonly number[]) =>
+      sharp(deepFlat(channels), { raw: { width: side, height: side, channels: channels.length as 1 | 3 | 4 } });
+    const gray = () => picture([90]).toColourspace('b-w');
+    const twelve = (eightBits: number) => Math.round((eightBits * 4095) / 255);
+    const sixteen = (eightBits: number) => eightBits * 257;
+    const colourOf = (depth: (eightBits: number) => number) => deep(colour.map(depth)).toColourspace('rgb16');
+    const alphaOf = (depth: (eightBits: number) => number) => deep([...colour.map(depth), 0]).toColourspace('rgb16');
+    const grayOf = (depth: (eightBits: number) => number) => deep([depth(90)]).toColourspace('grey16');
+
+    it.each<[string, () => Sharp, readonly number[]]>([
+      ['PNG, gray', () => gray().png(), [90, 90, 90]],
+      ['PNG, RGB', () => picture(colour).png(), colour],
+      ['PNG, RGBA', () => picture([...colour, 0]).png(), colour],
+      ['PNG, gray of 16 bits', () => grayOf(sixteen).png(), [90, 90, 90]],
+      ['PNG, gray of 12 bits in 16', () => grayOf(twelve).png(), [90, 90, 90]],
+      ['PNG, RGB of 16 bits', () => colourOf(sixteen).png(), colour],
+      ['PNG, RGB of 12 bits in 16', () => colourOf(twelve).png(), colour],
+      ['PNG, RGBA of 16 bits', () => alphaOf(sixteen).png(), colour],
+      ['PNG, RGBA of 12 bits in 16', () => alphaOf(twelve).png(), colour],
+      ['TIFF, gray', () => gray().tiff({ compression: 'none' }), [90, 90, 90]],
+      ['TIFF, RGB', () => picture(colour).tiff({ compression: 'deflate' }), colour],
+      ['TIFF, RGBA', () => picture([...colour, 0]).tiff({ compression: 'lzw' }), colour],
+      ['TIFF, gray of 16 bits', () => grayOf(sixteen).tiff({ compression: 'lzw' }), [90, 90, 90]],
+      ['TIFF, gray of 12 bits in 16', () => grayOf(twelve).tiff({ compression: 'lzw' }), [90, 90, 90]],
+      ['TIFF, RGB of 16 bits', () => colourOf(sixteen).tiff({ compression: 'lzw' }), colour],
+      ['TIFF, RGB of 12 bits in 16', () => colourOf(twelve).tiff({ compression: 'lzw' }), colour],
+      ['TIFF, RGBA of 12 bits in 16', () => alphaOf(twelve).tiff({ compression: 'lzw' }), colour],
+      ['WebP, RGB', () => picture(colour).webp({ lossless: true }), colour],
+      ['WebP, RGBA', () => picture([...colour, 0]).webp({ lossless: true, exact: true }), colour],
+      ['JPEG, gray', () => gray().jpeg({ quality: 100 }), [90, 90, 90]],
+      ['JPEG, RGB', () => picture(colour).jpeg({ quality: 100, chromaSubsampling: '4:4:4' }), colour],
+    ])('%s', async (name, encode, expected) => {
+      const bytes = await own(encode().toBuffer());
+      const { depth, channels } = await sharp(bytes).metadata();
+      expect(depth).toBe(name.includes('16') ? 'ushort' : 'uchar');
+      expect(channels).toBe(name.includes('gray') ? 1 : name.includes('RGBA') ? 4 : 3);
+      const image = await decode(bytes);
+      expect(image).toMatchObject({ height: side, width: side });
+      const most = name.startsWith('JPEG') ? 1 : 0;
+      for (const [i, value] of image.data.entries())
+        expect(Math.abs(value - (expected[i % 3] as number))).toBeLessThanOrEqual(most);
+    });
   });
 
   it('reads JPEG', async () => {
@@ -388,15 +441,5 @@ describe('decodeImage', () => {
       }),
       { numRuns: 100 },
     );
-  });
-});
-
-describe('encodeGrayPng', () => {
-  it('writes one channel of 8 bits that reads back the same, in an array of its own', async () => {
-    const data = Uint8Array.from({ length: 6 }, (_, i) => i * 50);
-    const png = await encodeGrayPng({ height: 2, width: 3, data });
-    expect([png[24], png[25]], 'bit depth and colour type').toEqual([8, 0]);
-    expect(png.buffer.byteLength).toBe(png.byteLength);
-    expect(new Uint8Array(await sharp(png).toColourspace('b-w').raw().toBuffer())).toEqual(data);
   });
 });

@@ -87,13 +87,15 @@ describe('threads', () => {
     await vision.close();
   });
 
-  it('take what they are given: no copy of the bytes stays behind', async () => {
+  it('take the bytes, no copy stays behind, and share the network input', async () => {
     const vision = threaded(settings);
     const bytes = picture.bytes.slice();
     const prepared = await vision.prepare(bytes, picture.name);
     expect(bytes.byteLength).toBe(0);
+    expect(prepared.input.data.buffer).toBeInstanceOf(SharedArrayBuffer);
+    const input = Float32Array.from(prepared.input.data);
     await vision.embed(prepared);
-    expect(prepared.input.data.length).toBe(0);
+    expect(Float32Array.from(prepared.input.data), 'the network leaves it as it is').toEqual(input);
     await vision.close();
   });
 

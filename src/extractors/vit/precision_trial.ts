@@ -1,4 +1,5 @@
 import { openSession } from '../../onnx/onnx_session.ts';
+import { percentile } from '../../patchcore/image_score.ts';
 import type { NetworkInput } from '../extractor.ts';
 
 /** How a graph with int8 weights compares with its fp32 twin on this machine. */
@@ -58,8 +59,8 @@ export async function tryPrecisions(
     return {
       meanCosine: cosines.reduce((sum, cosine) => sum + cosine, 0) / cosines.length,
       worstCosine: cosines.reduce((worst, cosine) => Math.min(worst, cosine), 1),
-      fp32Ms: median(times.fp32),
-      int8Ms: median(times.int8),
+      fp32Ms: percentile(Float64Array.from(times.fp32), 50),
+      int8Ms: percentile(Float64Array.from(times.int8), 50),
     };
   } finally {
     await fp32.dispose();
@@ -83,11 +84,4 @@ function rowCosines(a: Float32Array, b: Float32Array, cols: number): readonly nu
     }
     return dot / Math.sqrt(squaresA * squaresB);
   });
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] as number;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] as number) + upper) / 2;
 }
