@@ -4,7 +4,7 @@ import type { Config } from './config.ts';
 import { type DownloadedWeights, downloadWeights } from './downloads/download_weights.ts';
 import { carryByHand, publishedWeights } from './downloads/published_weights.ts';
 import { InspectionError } from './errors.ts';
-import { embeddedExtractorInfo } from './extractors/embedded/embedded_extractor.ts';
+import { embeddedExtractorInfo, embeddedExtractorName } from './extractors/embedded/embedded_extractor.ts';
 import { type InstalledExtractor, listInstalledExtractors } from './extractors/installed_extractors.ts';
 import { type ModelCard, modelCardSchema, parseModelCard } from './extractors/model_card.ts';
 import { openOnnxExtractor } from './extractors/onnx_extractor.ts';
@@ -187,7 +187,7 @@ async function requireFreeName(modelsDir: string, name: string, replace: boolean
       `The name ${JSON.stringify(name.slice(0, 100))} is not usable: at most 100 letters, digits, ".", "_" and "-", the first a letter or digit.`,
     );
   }
-  if (name === embeddedExtractorInfo().name || name === 'embedded') {
+  if (name === embeddedExtractorName || name === 'embedded') {
     throw new InspectionError('invalid_config', `The name ${name} belongs to okng itself; choose another (--name).`);
   }
   const { installed, withoutWeights } = await listInstalledExtractors(modelsDir);

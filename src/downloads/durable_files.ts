@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { InspectionError } from '../errors.ts';
+import { errnoOf, syncFolder } from '../store/atomic_write.ts';
 
 /**
  * Runs one step on files, and names what a plant can mend when it fails: a full disk or quota `storage_full`, any other
@@ -27,26 +28,6 @@ export async function stored<T>(path: string, step: () => Promise<T>): Promise<T
           `${name} cannot be written or read (${errno}). Check that its folder is there, that it is a folder, and that this user may write in it.`,
           { cause },
         );
-  }
-}
-
-/** The `code` of a Node file error (`ENOENT`, ...), else undefined. */
-export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-}
-
-/** Makes renames and new names in `folder` last through a power cut, where the platform can. */
-export async function syncFolder(folder: string): Promise<void> {
-  // Windows cannot open a folder to sync it; NTFS journals names by itself.
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } catch (error) {
-    // Some network and FUSE file systems know no sync of folders: there is nothing more to do on them.
-    if (errnoOf(error) !== 'EINVAL' && errnoOf(error) !== 'ENOTSUP') throw error;
-  } finally {
-    await handle.close();
   }
 }
 

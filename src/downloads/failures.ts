@@ -1,5 +1,5 @@
 import { InspectionError } from '../errors.ts';
-import { errnoOf } from './durable_files.ts';
+import { errnoOf } from '../store/atomic_write.ts';
 
 /** A failure that may pass by itself: the next try goes on from what has arrived. Thrown on when the tries are used up. */
 export class Interruption extends InspectionError {

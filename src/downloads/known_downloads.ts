@@ -1,7 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InspectionError } from '../errors.ts';
-import { errnoOf, replaceFile, stored } from './durable_files.ts';
+import { errnoOf } from '../store/atomic_write.ts';
+import { replaceFile, stored } from './durable_files.ts';
 
 /** What a published file was when it was downloaded for the first time. */
 export interface KnownDownload {

@@ -3,7 +3,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { InspectionError } from '../errors.ts';
-import { errnoOf, stored, syncFolder } from './durable_files.ts';
+import { errnoOf, syncFolder } from '../store/atomic_write.ts';
+import { stored } from './durable_files.ts';
 
 const READ_STEP_BYTES = 1024 * 1024;
 

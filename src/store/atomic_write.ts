@@ -84,7 +84,7 @@ export function isTempName(name: string): boolean {
 }
 
 /** Makes renames, removals and new names in `folder` last through a power cut, where the platform can. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   // Windows cannot open a folder to sync it; NTFS journals names by itself.
   if (process.platform === 'win32') return;
   const handle = await open(folder, 'r');
