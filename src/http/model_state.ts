@@ -1,4 +1,5 @@
 import type { ModelDescription } from '../inspection/describe_model.ts';
+import { memoryOriginOf } from '../inspection/memory_origin.ts';
 import type { AppParts, Route } from './app.ts';
 import { classesBody } from './dataset_samples.ts';
 import { modelQuery } from './schemas.ts';
@@ -56,7 +57,7 @@ function stateBody({ memory, refusal, borrowed, calibrationState, calibration, m
     refusal,
     borrowed: memory !== null && borrowed,
     memory_id: memory?.memoryId ?? null,
-    memory_origin: memory === null ? null : memory.fingerprint === null ? 'unknown' : 'okng',
+    memory_origin: memory === null ? null : memoryOriginOf(memory),
     extractor: memory?.extractorName ?? null,
     mm_per_px: mmPerPx,
   };

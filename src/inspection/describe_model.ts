@@ -1,18 +1,17 @@
-import type { ExtractorInfo } from '../extractors/extractor.ts';
 import type { CalibrationFile } from '../store/calibration_file.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey } from '../store/places.ts';
 import type { MemoryDescription } from '../workers/vision.ts';
 import { type CalibrationState, calibrationState } from './calibration_state.ts';
-import { extractorMismatch } from './inspect_image.ts';
 import type { KnownMemories } from './known_memories.ts';
+import { extractorMismatch, type MatchedExtractor } from './memory_origin.ts';
 import type { ScoreRule } from './score_rule.ts';
 
 /** What an inspection by a key would meet. */
 export interface ModelDescription {
   /** Null: an inspection would be refused, `memory_not_fitted`. */
   readonly memory: MemoryDescription | null;
-  /** Why an inspection would be refused although there is a memory: another extractor made it. */
+  /** Why an inspection would be refused although there is a memory: it needs another extractor. */
   readonly refusal: string | null;
   /** The memory is the default recipe's, or lies where the predecessor kept it. */
   readonly borrowed: boolean;
@@ -27,7 +26,7 @@ export interface ModelDescription {
 export interface DescribeParts {
   readonly models: ModelStore;
   readonly memories: KnownMemories;
-  readonly extractor: Pick<ExtractorInfo, 'fingerprint' | 'name'>;
+  readonly extractor: MatchedExtractor;
   readonly scoreRule: ScoreRule;
 }
 

@@ -9,12 +9,14 @@ import { scorePValue } from '../patchcore/threshold_promise.ts';
 import type { CalibrationFile } from '../store/calibration_file.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey } from '../store/places.ts';
-import type { MemoryDescription, PreparedPicture, Vision } from '../workers/vision.ts';
+import { sha256Hex } from '../store/sha256.ts';
+import type { PreparedPicture, Vision } from '../workers/vision.ts';
 import { calibrationState } from './calibration_state.ts';
 import type { DriftWatch } from './drift_watch.ts';
 import { type Explanation, explain } from './explain.ts';
 import type { NamedBytes } from './fit_model.ts';
 import type { KnownMemories, KnownMemory } from './known_memories.ts';
+import { extractorMismatch, type MemoryOrigin, memoryOriginOf } from './memory_origin.ts';
 import { requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
 
@@ -35,6 +37,8 @@ export interface InspectRequest {
 /** What the answer says of how it was made, in the contract's words. */
 export interface InspectionParams {
   readonly extractor: string;
+  /** Unknown: the memory does not say that this extractor made it; only width and grid agree. */
+  readonly memory_origin: MemoryOrigin;
   /** Side of a square input, else [height, width]. */
   readonly input_size: number | readonly [number, number];
   readonly patch_size: number;
@@ -52,6 +56,11 @@ export interface InspectionParams {
 export interface Inspection {
   /** The memory that was asked. */
   readonly memoryId: string;
+  /**
+   * Whether the memory was fitted from this very picture, byte for byte: its score is then lower than that of its like. Null:
+   * the memory does not say what it was fitted from.
+   */
+  readonly inMemory: boolean | null;
   readonly score: number;
   /** Null: not calibrated, or the calibration belongs to another memory. */
   readonly threshold: number | null;
@@ -102,7 +111,11 @@ export async function inspectImage(
   const { vision, models } = parts;
   await requireScale(models, request.key.recipeId, request.mmPerPx);
   await requireMemory(parts, request.key);
-  const picture = await vision.prepare(request.picture.bytes, request.picture.name, signal);
+  // The hash first: preparing takes the bytes away.
+  const [sha256, picture] = await Promise.all([
+    sha256Hex(request.picture.bytes),
+    vision.prepare(request.picture.bytes, request.picture.name, signal),
+  ]);
   const { place, memory, calibration, measured } = await measureWithOneModel(parts, request, picture, signal);
 
   const threshold = calibration?.threshold ?? null;
@@ -140,6 +153,9 @@ export async function inspectImage(
   const { height, width } = parts.extractor.preprocessing;
   return {
     memoryId: memory.memoryId,
+    inMemory: memory.pictures.some((fitted) => fitted.sha256 !== null)
+      ? memory.pictures.some((fitted) => fitted.sha256 === sha256)
+      : null,
     score: drawing.score,
     threshold,
     decision: threshold === null ? null : drawing.score >= threshold ? 'ng' : 'ok',
@@ -165,6 +181,7 @@ export async function inspectImage(
     grid: measured.grid,
     params: {
       extractor: parts.extractor.name,
+      memory_origin: memoryOriginOf(memory),
       input_size: height === width ? height : [height, width],
       patch_size: parts.extractor.patchSize,
       coreset_rate: memory.coresetRateRequested,
@@ -240,16 +257,4 @@ export async function requireMemory(
   if (mismatch !== null) throw mismatch;
   parts.memories.checkIndex(known);
   return known;
-}
-
-/** Why a memory cannot answer for pictures that this extractor embeds; null when it can, or does not say who made it. */
-export function extractorMismatch(
-  memory: Pick<MemoryDescription, 'fingerprint' | 'extractorName'>,
-  extractor: Pick<ExtractorInfo, 'fingerprint' | 'name'>,
-): InspectionError | null {
-  if (memory.fingerprint === null || memory.fingerprint === extractor.fingerprint) return null;
-  return new InspectionError(
-    'extractor_mismatch',
-    `The memory was made with the extractor ${memory.extractorName ?? 'unknown'} (fingerprint ${memory.fingerprint.slice(0, 12)}), the service runs ${extractor.name} (${extractor.fingerprint.slice(0, 12)}); fit this role and ROI again, or start the service with EXTRACTOR and INPUT_SIZE as they were.`,
-  );
 }

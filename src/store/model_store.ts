@@ -273,7 +273,11 @@ function scaleNotSet({ done }: ScaledChange, recipeId: string, mmPerPx: number, 
   );
 }
 
-async function inspectIndex(place: ModelPlace, { bank }: StoredMemory): Promise<IndexState> {
+/** How the index of a place compares with a bank. Heavy: reads the whole index. Changes nothing. */
+export async function inspectIndex(
+  place: ModelPlace,
+  { bank }: Pick<StoredMemory, 'bank'>,
+): Promise<Exclude<IndexState, 'outdated'>> {
   const file = await readStoredFile(place.indexPath);
   if (file === undefined) return 'was_missing';
   try {

@@ -1,5 +1,7 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { predecessorNpz, writeFiles } from '../store/predecessor_files.ts';
 import { key, type ToyService, toyService } from './toy_service.ts';
 import { toyExtractor, toyPicture } from './toy_vision.ts';
 
@@ -81,6 +83,31 @@ describe('describeModel', () => {
       message: refusal,
     });
     expect((await toy.describe()).refusal).toBeNull();
+  });
+
+  it('compares a memory of unknown origin by its shape, as an inspection does', async () => {
+    const { npzPath, folder } = toy.models.ownPlace(key);
+    const onItsGrid = { ...toyExtractor, grid: { rows: 2, cols: 3 } };
+    const { describeModel } = await import('../../src/inspection/describe_model.ts');
+    for (const [cols, extractor, words] of [
+      [2, onItsGrid, null],
+      [2, toyExtractor, /2 × 3 grid.*on 2 × 2/],
+      [1152, onItsGrid, /1152 numbers per patch.*okng model add/],
+    ] as const) {
+      writeFiles(folder, { [basename(npzPath)]: predecessorNpz(0, cols) });
+      const { memory, refusal } = await describeModel({ ...toy.parts, extractor }, key);
+      expect(memory).toMatchObject({ fingerprint: null, cols });
+      if (words === null) {
+        expect(refusal).toBeNull();
+        continue;
+      }
+      expect(refusal).toMatch(words);
+      await expect(toy.with({ extractor }).inspect()).rejects.toMatchObject({
+        code: 'extractor_mismatch',
+        message: refusal,
+      });
+    }
+    expect(toy.vision.calls.prepare).toBeUndefined();
   });
 
   it('fails where an inspection fails: for a file that is damaged', async () => {

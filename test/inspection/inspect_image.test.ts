@@ -23,6 +23,7 @@ describe('inspectImage', () => {
     expect(grid).toEqual({ rows: 2, cols: 2 });
     expect(params).toEqual({
       extractor: 'toy',
+      memory_origin: 'okng',
       input_size: 8,
       patch_size: 4,
       coreset_rate: 1,
