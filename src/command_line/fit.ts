@@ -2,18 +2,18 @@ import { type Command, Option } from 'commander';
 import type { FitReport } from '../inspection/fit_model.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { type ScoreMode, scoreModes } from '../patchcore/image_score.ts';
+import { type PlaceOptions, withInspector } from './inspector.ts';
 import { picturePaths, readPicture } from './pictures.ts';
-import { exitCodes, type ModelOptions, modelKeyOf, positiveNumber, withModelOptions, withService } from './program.ts';
+import { exitCodes, type ModelOptions, modelKeyOf, positiveNumber, withModelOptions } from './program.ts';
 import { createProgress } from './progress.ts';
 
-interface FitOptions extends ModelOptions {
+interface FitOptions extends ModelOptions, PlaceOptions {
   readonly mmPerPx: number;
   readonly memoryFit?: boolean;
   readonly scoreMode?: ScoreMode;
   readonly positions: boolean;
   readonly shape?: string;
   readonly json?: boolean;
-  readonly modelsDir?: string;
 }
 
 const calibrationAdvice: Record<FitReport['calibration'], string | null> = {
@@ -46,10 +46,10 @@ export function fitCommand(cli: Command): Command {
     .option('--shape <json>', 'ROI of the pictures, as in POST /infer: patches outside stay out of the memory')
     .option('--json', 'print the result as JSON')
     .action(async (paths: readonly string[], options: FitOptions) => {
-      await withService(options, async (service) => {
+      await withInspector(options, async (inspector, signal) => {
         const progress = createProgress();
         const pictures = await Promise.all((await picturePaths(paths)).map(readPicture));
-        const report = await service
+        const report = await inspector
           .fit(
             {
               key: modelKeyOf(options),
@@ -60,7 +60,7 @@ export function fitCommand(cli: Command): Command {
               shape: parseShapeText(options.shape ?? ''),
               pictures,
             },
-            { onProgress: (phase, done, total) => progress.update(phase, done, total) },
+            { onProgress: progress.update, signal },
           )
           .finally(() => progress.end());
         if (options.json === true) {

@@ -1,41 +1,21 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import { type ErrorCode, InspectionError } from '../errors.ts';
 import { explanationText } from '../inspection/explain.ts';
-import type { Inspection } from '../inspection/inspect_image.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { heatmapFiles } from './heatmap_files.ts';
-import { picturePaths, readPicture } from './pictures.ts';
-import {
-  exitCodes,
-  type ModelOptions,
-  modelKeyOf,
-  positiveNumber,
-  tell,
-  withModelOptions,
-  withService,
-} from './program.ts';
+import { type InspectedPicture, type PlaceOptions, scaleFor, withInspector } from './inspector.ts';
+import { pictureFault, picturePaths, readPicture } from './pictures.ts';
+import { exitCodes, type ModelOptions, modelKeyOf, positiveNumber, tell, withModelOptions } from './program.ts';
 import { createProgress } from './progress.ts';
 
-interface InferOptions extends ModelOptions {
+interface InferOptions extends ModelOptions, PlaceOptions {
   readonly mmPerPx?: number;
   readonly shape?: string;
   readonly json?: boolean;
   readonly explain?: boolean;
   readonly heatmapDir?: string;
-  readonly modelsDir?: string;
 }
-
-/** What is wrong with one picture only; the others can still be inspected. */
-const pictureErrors: ReadonlySet<ErrorCode> = new Set([
-  'not_found',
-  'no_images',
-  'unreadable_image',
-  'unsupported_media_type',
-  'image_too_large',
-  'empty_mask',
-]);
 
 /** `okng infer`: pictures become scores and verdicts, each printed as soon as it is there. */
 export function inferCommand(cli: Command): Command {
@@ -52,25 +32,19 @@ export function inferCommand(cli: Command): Command {
         'lie below the deepest folder that holds them all',
     )
     .action(async (paths: readonly string[], options: InferOptions) => {
-      await withService(options, async (service) => {
+      await withInspector(options, async (inspector, signal) => {
         const shape = parseShapeText(options.shape ?? '');
-        const mmPerPx = options.mmPerPx ?? (await service.scaleOf(options.recipe));
-        if (mmPerPx === null) {
-          throw new InspectionError(
-            'missing_field',
-            `Recipe ${JSON.stringify(options.recipe)} has no mm_per_px yet; give --mm-per-px.`,
-          );
-        }
+        const mmPerPx = await scaleFor(inspector, options);
         let failed = false;
         /** Does the work of one path; what is wrong with it is told by name. */
         const goingOn = async <T>(path: string, work: () => Promise<T>): Promise<T | null> => {
           try {
             return await work();
           } catch (error) {
-            if (!(error instanceof InspectionError && pictureErrors.has(error.code))) throw error;
+            const fault = pictureFault(path, error);
             failed = true;
             progress?.end();
-            tell(error.message.includes(path) ? error.message : `${path}: ${error.message}`);
+            tell(fault);
             return null;
           }
         };
@@ -80,18 +54,21 @@ export function inferCommand(cli: Command): Command {
         for (const path of paths) files.push(...((await goingOn(path, () => picturePaths([path]))) ?? []));
         const heatmaps = options.heatmapDir === undefined ? null : heatmapFiles(options.heatmapDir, files);
         if (options.json !== true && files.length > 1) progress = createProgress();
-        const verdicts: Inspection['decision'][] = [];
+        const verdicts: InspectedPicture['decision'][] = [];
         try {
           for (const [index, file] of files.entries()) {
             const inspection = await goingOn(file, async () =>
-              service.inspect({
-                key: modelKeyOf(options),
-                mmPerPx,
-                picture: await readPicture(file),
-                shape,
-                includeHeatmap: heatmaps !== null,
-                explain: options.explain === true,
-              }),
+              inspector.inspect(
+                {
+                  key: modelKeyOf(options),
+                  mmPerPx,
+                  picture: await readPicture(file),
+                  shape,
+                  includeHeatmap: heatmaps !== null,
+                  explain: options.explain === true,
+                },
+                signal,
+              ),
             );
             if (inspection !== null) {
               verdicts.push(inspection.decision);
@@ -117,7 +94,7 @@ export function inferCommand(cli: Command): Command {
     });
 }
 
-function textRow(file: string, { verdict: judged, score, threshold, regions, explanations }: Inspection): string {
+function textRow(file: string, { verdict: judged, score, threshold, regions, explanations }: InspectedPicture): string {
   const verdict = judged === null ? '?   ' : judged.toUpperCase().padEnd(4);
   const limit = threshold === null ? 'not calibrated' : `threshold ${threshold.toFixed(4)}`;
   const found = regions
@@ -130,7 +107,7 @@ function textRow(file: string, { verdict: judged, score, threshold, regions, exp
 
 function jsonRow(
   file: string,
-  { decision, verdict, score, threshold, regions, explanations, params }: Inspection,
+  { decision, verdict, score, threshold, regions, explanations, params }: InspectedPicture,
 ): string {
   return JSON.stringify({
     file,

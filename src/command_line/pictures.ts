@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { InspectionError } from '../errors.ts';
+import { type ErrorCode, InspectionError } from '../errors.ts';
 import type { NamedBytes } from '../inspection/fit_model.ts';
 
 /** Lower case. */
@@ -51,4 +51,21 @@ export async function readPicture(path: string): Promise<NamedBytes> {
     throw new InspectionError('not_found', `There is no readable file ${JSON.stringify(path)}.`, { cause });
   });
   return { name: path, bytes: new Uint8Array(bytes) };
+}
+
+/** What is wrong with one picture only; the others can still be inspected. */
+const pictureErrors: ReadonlySet<ErrorCode> = new Set([
+  'not_found',
+  'no_images',
+  'unreadable_image',
+  'unsupported_media_type',
+  'image_too_large',
+  'body_too_large',
+  'empty_mask',
+]);
+
+/** What is wrong with a path, in a sentence that names it. @throws `error` when it says nothing of this path alone */
+export function pictureFault(path: string, error: unknown): string {
+  if (!(error instanceof InspectionError && pictureErrors.has(error.code))) throw error;
+  return error.message.includes(path) ? error.message : `${path}: ${error.message}`;
 }

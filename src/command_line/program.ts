@@ -1,12 +1,13 @@
-import { Command, InvalidArgumentError } from 'commander';
-import { loadConfig, settingRows } from '../config.ts';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { createClient, OkngError } from '../client/client.ts';
+import { settingRows } from '../config.ts';
 import { InspectionError } from '../errors.ts';
 import type { FitRequest } from '../inspection/fit_model.ts';
 import { checkedId, normalizedRecipeId } from '../inspection/model_names.ts';
-import { createService, type Service } from '../service.ts';
 import { calibrateCommand } from './calibrate.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { fitCommand } from './fit.ts';
+import { importCommand } from './import.ts';
 import { inferCommand } from './infer.ts';
 import { modelCommand } from './model.ts';
 
@@ -23,6 +24,8 @@ export const exitCodes = {
   noVerdict: 4,
   /** The configuration cannot be used (EX_CONFIG). */
   config: 78,
+  /** Ctrl-C, as a shell counts it. */
+  interrupted: 130,
 } as const;
 
 /** Which model a command means. */
@@ -66,7 +69,8 @@ export function createCli(): Command {
         ...(options.modelsDir !== undefined && { BDI_MODELS_DIR: options.modelsDir }),
       });
     });
-  for (const add of [fitCommand, inferCommand, calibrateCommand, evaluateCommand, modelCommand]) add(cli);
+  for (const add of [fitCommand, inferCommand, calibrateCommand, evaluateCommand, modelCommand, importCommand])
+    add(cli);
   return cli;
 }
 
@@ -85,25 +89,12 @@ export function withModelOptions(command: Command): Command {
     )
     .option('--recipe <recipe>', 'recipe_id, trimmed and lower-cased', argument(recipeOrDefault), 'default')
     .option('--model-key <key>', 'name of the model inside the recipe (default: the ROI)', argument(modelKeyOrEmpty))
-    .option('--models-dir <dir>', 'folder of models (BDI_MODELS_DIR)');
-}
-
-/**
- * Runs `work` with the service, closes it, and ends the process with `work`'s exit code.
- */
-export async function withService(
-  options: { readonly modelsDir?: string },
-  work: (service: Service) => Promise<number>,
-): Promise<void> {
-  await endWith(async () => {
-    const overrides = options.modelsDir === undefined ? {} : { BDI_MODELS_DIR: options.modelsDir };
-    const service = await createService(loadConfig(undefined, overrides), tell);
-    try {
-      return await work(service);
-    } finally {
-      await service.close();
-    }
-  });
+    .option('--models-dir <dir>', 'folder of models (BDI_MODELS_DIR)')
+    .addOption(
+      new Option('--url <url>', 'let the okng service that runs there do the work, with its models')
+        .argParser(argument(serviceUrl))
+        .conflicts('modelsDir'),
+    );
 }
 
 /** Ends the process with `work`'s exit code; what it throws becomes one sentence on stderr. */
@@ -168,13 +159,18 @@ function modelKeyOrEmpty(text: string): string {
   return text === '' ? text : checkedId('model_key', text);
 }
 
+function serviceUrl(text: string): string {
+  createClient({ url: text });
+  return text;
+}
+
 /** Lets a refused value be a command line that was not understood. */
 function argument<T>(read: (text: string) => T): (text: string) => T {
   return (text) => {
     try {
       return read(text);
     } catch (error) {
-      if (error instanceof InspectionError) throw new InvalidArgumentError(error.message);
+      if (error instanceof InspectionError || error instanceof OkngError) throw new InvalidArgumentError(error.message);
       throw error;
     }
   };
@@ -185,5 +181,5 @@ function settingsHelp(): string {
   const lines = settingRows().map(
     ({ env, fallback, about }) => `  ${env.padEnd(width)}  ${about}${fallback === '' ? '' : ` [${fallback}]`}`,
   );
-  return `\nEnvironment:\n${lines.join('\n')}\n\nExit codes: 0 done, 1 failed, 2 usage, 3 a part is NG, 4 no verdict (not calibrated), 78 configuration.`;
+  return `\nEnvironment:\n${lines.join('\n')}\n\nExit codes: 0 done, 1 failed, 2 usage, 3 a part is NG, 4 no verdict (not calibrated), 78 configuration, 130 interrupted.`;
 }

@@ -49,6 +49,7 @@ export function inferRoute({ service, config }: AppParts): Route {
         ...(fields.explain && { explanations: inspection.explanations }),
         heatmap_png_base64: heatmapPng === null ? null : base64Of(heatmapPng),
         regions: regionsBody(inspection),
+        in_memory: inspection.inMemory,
         token_shape: [inspection.grid.rows, inspection.grid.cols],
         params: inspection.params,
         model_key: key.modelKey,

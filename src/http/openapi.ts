@@ -3,6 +3,7 @@ import type { ErrorCode } from '../errors.ts';
 import { sampleLabels } from '../inspection/dataset_sample.ts';
 import { statusOf } from './problem.ts';
 import {
+  aliveResponse,
   calibrateDatasetResponse,
   calibrateNgResponse,
   datasetClearedResponse,
@@ -17,6 +18,7 @@ import {
   manifestResponse,
   modelHealthResponse,
   problemBody,
+  readinessResponse,
   recipeChangedResponse,
   recipeDeletedResponse,
   recipeListResponse,
@@ -69,12 +71,12 @@ export function openApiDocument(version: string): Json {
       '/health': {
         get: operation('Is the service up, on what device and with which extractor', healthResponse, ['invalid_value']),
       },
-      '/livez': { get: operation('Is the process alive', probe, []) },
+      '/livez': { get: operation('Is the process alive', aliveResponse, []) },
       '/readyz': {
-        get: operation('Is the extractor loaded and the store readable', readiness, [], {
+        get: operation('Is the extractor loaded and the store readable', readinessResponse, [], {
           503: {
             description: 'Not ready; problems tells why.',
-            content: { 'application/json': { schema: outputSchema(readiness) } },
+            content: { 'application/json': { schema: outputSchema(readinessResponse) } },
           },
         }),
       },
@@ -325,9 +327,6 @@ export function openApiDocument(version: string): Json {
     },
   };
 }
-
-const probe = z.object({ status: z.string(), request_id: z.string(), recipe_id: z.string() });
-const readiness = probe.extend({ problems: z.array(z.string()) });
 
 const commonHeaders = [
   {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { sampleLabels } from '../inspection/dataset_sample.ts';
 import { jobStates } from '../inspection/jobs.ts';
+import { memoryOrigins } from '../inspection/memory_origin.ts';
 import { scoreModes } from '../patchcore/image_score.ts';
 
 /** What answers hold: written into `/openapi.json`, and every HTTP test checks real answers against them. */
@@ -16,6 +17,9 @@ export const healthResponse = z.object({
   reason: z.string().optional(),
   ...envelope,
 });
+
+export const aliveResponse = z.object({ status: z.string(), ...envelope });
+export const readinessResponse = aliveResponse.extend({ problems: z.array(z.string()) });
 
 export const fitOkResponse = z.object({
   status: z.literal('ok'),
@@ -126,6 +130,10 @@ export const modelHealthResponse = z.object({
   ...envelope,
 });
 
+const memoryOrigin = z.enum(memoryOrigins).meta({
+  description: 'unknown: the memory does not say which extractor made it, as those of other services do not.',
+});
+
 export const inferResponse = z.object({
   role_id: z.string(),
   roi_id: z.string(),
@@ -156,9 +164,14 @@ export const inferResponse = z.object({
     .meta({ description: 'Only when asked for.' }),
   heatmap_png_base64: z.string().nullable(),
   regions: z.array(region).meta({ description: 'Largest first, in pixels of the posted picture.' }),
+  in_memory: z.boolean().nullable().meta({
+    description:
+      'True: the memory was fitted from this very picture, so its score is lower than that of its like. Null: the memory does not say from what it was fitted.',
+  }),
   token_shape: z.tuple([z.number().int(), z.number().int()]),
   params: z.object({
     extractor: z.string(),
+    memory_origin: memoryOrigin,
     input_size: z.union([z.number().int(), z.array(z.number().int())]),
     patch_size: z.number().int(),
     coreset_rate: z.number().nullable(),
@@ -304,9 +317,7 @@ const modelStateMembers = {
   refusal: z.string().nullable().meta({ description: 'Why /infer would refuse although there is a memory.' }),
   borrowed: z.boolean().meta({ description: 'The memory is not in the place where a fit of this key writes.' }),
   memory_id: z.string().nullable(),
-  memory_origin: z.enum(['okng', 'unknown']).nullable().meta({
-    description: 'unknown: the memory does not say which extractor made it.',
-  }),
+  memory_origin: memoryOrigin.nullable(),
   extractor: z.string().nullable(),
   mm_per_px: z.number().nullable().meta({ description: "The recipe's." }),
   ...datasetIds,

@@ -7,7 +7,7 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-const cliFile = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+export const cliFile = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /** Runs the built command line as a process of its own; `onStdout` hears all of stdout whenever it grows. */
 export async function runCli(
