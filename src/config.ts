@@ -41,6 +41,8 @@ export interface Config {
   readonly workers: number;
   /** Threads inside one run of the network. */
   readonly threads: number;
+  /** Threads inside a run that is the only one; null: no other number. */
+  readonly threadsAlone: number | null;
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
   /** How long a shutdown waits for requests in progress. */
   readonly shutdownTimeoutMs: number;
@@ -185,13 +187,13 @@ export const settings = {
   workers: setting(
     'BDI_WORKERS',
     String(Math.max(1, Math.floor(cores / 4))),
-    'Worker threads that run the network (one quarter of the cores).',
+    'Runs of the network at once (one quarter of the cores); all the cores, for several cameras.',
     integer(1, 256),
   ),
   threads: setting(
     'BDI_THREADS',
     '',
-    'Threads inside one run of the network. Empty: the cores divided by BDI_WORKERS.',
+    'Threads inside one run of the network. Empty: the cores divided by BDI_WORKERS, all of them for a picture that comes alone.',
     z.union([z.literal(''), integer(1, 256)], 'must be a whole number from 1 to 256, or empty'),
   ),
   logLevel: setting(
@@ -266,6 +268,7 @@ export function loadConfig(
   const inputSize = read('inputSize');
   const threads = read('threads');
   const workers = read('workers');
+  const threadsEach = threads === '' ? Math.max(1, Math.floor(cores / workers)) : threads;
   const mirror = read('modelMirror');
   const config: Config = {
     modelsDir: resolve(modelsDir),
@@ -286,7 +289,8 @@ export function loadConfig(
     maxPixels: read('maxMegapixels') * 1_000_000,
     queueLimit: read('queueLimit'),
     workers,
-    threads: threads === '' ? Math.max(1, Math.floor(cores / workers)) : threads,
+    threads: threadsEach,
+    threadsAlone: threads === '' && threadsEach < cores ? cores : null,
     logLevel: read('logLevel'),
     shutdownTimeoutMs: read('shutdownTimeoutS') * 1000,
     modelMirror: mirror === '' ? null : mirror,

@@ -174,6 +174,7 @@ export async function createService(
       bankCacheBytes,
     },
     networkWorkers: config.workers,
+    threadsAlone: config.threadsAlone,
     // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
     pixelWorkers: config.workers + 1,
   });

@@ -15,6 +15,11 @@ export interface ThreadedVisionSettings {
   readonly network: NetworkSettings;
   /** Threads that hold a network of their own. */
   readonly networkWorkers: number;
+  /**
+   * Threads inside a run that is the only one: another thread with a network of its own serves whoever comes alone. Null: as
+   * many as in any other run.
+   */
+  readonly threadsAlone: number | null;
   /** Threads that decode, draw and encode. */
   readonly pixelWorkers: number;
 }
@@ -61,6 +66,10 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
   };
   const pixels = crew('pixel_worker', settings.pixelWorkers, settings.pixels);
   const network = crew('network_worker', settings.networkWorkers, settings.network);
+  const alone =
+    settings.threadsAlone === null
+      ? null
+      : crew('network_worker', 1, { ...settings.network, threads: settings.threadsAlone });
   const fitting = crew<FitSettings>('fit_worker', 1, { threads: settings.network.threads });
 
   // The line is ours: piscina 5.3 moves a task that finds no thread to the end of its queue, and its signal also ends the
@@ -75,6 +84,18 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
         running.delete(answer);
       }
     }, signal);
+
+  // Cores that share one run are faster for it than one core; for several runs at once, one core each is faster.
+  let inNetwork = 0;
+  const runNetwork = async <T>(name: string, task: unknown, options?: StepOptions): Promise<T> => {
+    const chosen = alone !== null && inNetwork === 0 ? alone : network;
+    inNetwork++;
+    try {
+      return await run<T>(chosen, name, task, options);
+    } finally {
+      inNetwork--;
+    }
+  };
 
   const fit = async (order: FitOrder, hooks: FitHooks = {}): Promise<FittedMemory> => {
     const gauge = new Int32Array(new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT));
@@ -108,10 +129,10 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
 
   return {
     prepare: (bytes, name, signal) => run(pixels, 'prepare', { bytes, name }, { give: [bytes], signal }),
-    embed: (picture) => run(network, 'embed', picture),
+    embed: (picture) => runNetwork('embed', picture),
     measure: (picture, memory, { matches = false, signal } = {}) =>
-      run(network, 'measure', { picture, memory, matches }, { signal }),
-    describe: (memory) => run(network, 'describe', memory),
+      runNetwork('measure', { picture, memory, matches }, { signal }),
+    describe: (memory) => runNetwork('describe', memory),
     draw: (order, signal) => run(pixels, 'draw', order, { give: [order.distances], signal }),
     prove: (bytes, name, signal) => run(pixels, 'prove', { bytes, name }, { signal }),
     roiCells: (order) => run(pixels, 'roiCells', order),
@@ -121,7 +142,10 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     fit,
     warm: async () => {
       const [devices] = await Promise.all([
-        Promise.all(Array.from({ length: settings.networkWorkers }, () => run<Device>(network, 'warm', null))),
+        Promise.all([
+          ...Array.from({ length: settings.networkWorkers }, () => run<Device>(network, 'warm', null)),
+          ...(alone === null ? [] : [run<Device>(alone, 'warm', null)]),
+        ]),
         Promise.all(Array.from({ length: settings.pixelWorkers }, () => run(pixels, 'warm', null))),
       ]);
       return devices.find((device) => device === 'cpu') ?? devices[0] ?? 'cpu';

@@ -19,7 +19,8 @@ import {
   visionSettings,
 } from './conformance.ts';
 
-const threaded = (settings: VisionSettings) => threadedVision({ ...settings, networkWorkers: 2, pixelWorkers: 2 });
+const threaded = (settings: VisionSettings) =>
+  threadedVision({ ...settings, networkWorkers: 2, threadsAlone: 2, pixelWorkers: 2 });
 
 visionConformance('inline', inlineVision);
 visionConformance('threaded', threaded);
@@ -72,7 +73,7 @@ describe('threads', () => {
   });
 
   it('drop what nobody waits for any more before it costs one of them, and let go of its caller at once', async () => {
-    const vision = threadedVision({ ...settings, networkWorkers: 1, pixelWorkers: 1 });
+    const vision = threadedVision({ ...settings, networkWorkers: 1, threadsAlone: null, pixelWorkers: 1 });
     const prepared = await vision.prepare(picture.bytes.slice(), picture.name);
     const caller = new AbortController();
     // The first begins at once and finds no such memory; those that wait behind it would find the same.
