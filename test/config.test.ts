@@ -1,13 +1,102 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { describe, expect, it } from 'vitest';
-import { loadConfig, settingRows } from '../src/config.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { type Config, loadConfig, settingRows } from '../src/config.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'okng-config-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
 
 function configFile(content: unknown): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'okng-config-')), 'okng.json');
+  const path = join(folder, `okng_${files++}.json`);
   writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
   return path;
+}
+
+/** Every setting: what it may be, and what the configuration makes of it. */
+const given: readonly (readonly [env: string, text: string, key: keyof Config, value: unknown])[] = [
+  ['BDI_MODELS_DIR', '/srv/models', 'modelsDir', resolve('/srv/models')],
+  ['BDI_BACKEND_HOST', '0.0.0.0', 'host', '0.0.0.0'],
+  ['BDI_BACKEND_PORT', '8123', 'port', 8123],
+  ['EXTRACTOR', 'embedded', 'extractor', 'embedded'],
+  ['INPUT_SIZE', '448', 'inputSize', 448],
+  ['DEVICE', 'cuda', 'device', 'cuda'],
+  ['CORESET_RATE', '0.1', 'coresetRate', 0.1],
+  ['BDI_SCORE_PERCENTILE', '95', 'scorePercentile', 95],
+  ['BDI_SCORE_MODE', 'top_share', 'scoreMode', 'top_share'],
+  ['BDI_POSITION_MIB', '3', 'positionBytes', 3 * 1024 * 1024],
+  ['BDI_AREA_MM2_THR', '2.5', 'areaMm2Thr', 2.5],
+  ['BDI_MIN_OK_SAMPLES', '4', 'minOkSamples', 4],
+  ['BDI_CORS_ORIGINS', 'http://gui.example', 'corsOrigins', ['http://gui.example']],
+  ['BDI_LIGHT_IMPORT', '1', 'lightImport', true],
+  ['BDI_MAX_BODY_MIB', '7', 'maxBodyBytes', 7 * 1024 * 1024],
+  ['BDI_MAX_MEGAPIXELS', '3', 'maxPixels', 3_000_000],
+  ['BDI_QUEUE_LIMIT', '5', 'queueLimit', 5],
+  ['BDI_WORKERS', '249', 'workers', 249],
+  ['BDI_THREADS', '251', 'threads', 251],
+  ['BDI_LOG_LEVEL', 'debug', 'logLevel', 'debug'],
+  ['BDI_SHUTDOWN_TIMEOUT_S', '1.5', 'shutdownTimeoutMs', 1500],
+  ['BDI_MODEL_MIRROR', 'https://mirror.example', 'modelMirror', 'https://mirror.example'],
+];
+
+/** Its name in the config file. */
+const fileKey = (env: string) => env.replace('BDI_', '').toLowerCase();
+
+describe('every setting', () => {
+  it('is among these', () => {
+    expect([...given.map(([env]) => env), 'BDI_CONFIG'].sort()).toEqual(
+      settingRows()
+        .map(({ env }) => env)
+        .sort(),
+    );
+  });
+
+  it.each(given)('%s is read from the environment and from the config file', (env, text, key, value) => {
+    expect(loadConfig({})[key]).not.toEqual(value);
+    expect(loadConfig({ [env]: text })[key]).toEqual(value);
+    expect(loadConfig({ BDI_CONFIG: configFile({ [fileKey(env)]: text }) })[key]).toEqual(value);
+  });
+
+  it.each(given)('%s in the environment beats the config file, also with the default', (env, text, key, value) => {
+    const { fallback } = settingRows().find((row) => row.env === env) as { fallback: string };
+    const file = { BDI_CONFIG: configFile({ [fileKey(env)]: text }) };
+    if (fallback !== '') expect(loadConfig({ ...file, [env]: fallback })[key]).toEqual(loadConfig({})[key]);
+    const other = { BDI_CONFIG: configFile({ [fileKey(env)]: fallback }) };
+    expect(loadConfig({ ...other, [env]: text })[key]).toEqual(value);
+  });
+
+  it('that is unusable is on the list of what is wrong, in the environment and in the config file', () => {
+    const wrong = given
+      .map(([env]) => env)
+      .filter(
+        (env) =>
+          !['BDI_MODELS_DIR', 'BDI_BACKEND_HOST', 'EXTRACTOR', 'BDI_CORS_ORIGINS', 'BDI_MODEL_MIRROR'].includes(env),
+      );
+    expect(wrong.length).toBeGreaterThan(15);
+    const bad = '-?';
+    const inFile = { BDI_CONFIG: configFile(Object.fromEntries(wrong.map((env) => [fileKey(env), bad]))) };
+    for (const [environment, nameOf] of [
+      [Object.fromEntries(wrong.map((env) => [env, bad])), (env: string) => `- ${env} `],
+      [inFile, (env: string) => `- ${fileKey(env)} in the config file `],
+    ] as const) {
+      const said = messageOf(() => loadConfig({ ...environment, BDI_NOTHING: '1', BDI_MODEL_DIR: '/x' }));
+      for (const env of wrong) expect(said).toContain(nameOf(env));
+      expect(said).toContain('BDI_NOTHING is not a setting');
+      expect(said).toContain('BDI_MODEL_DIR is not a setting');
+      expect(said.split('\n')).toHaveLength(1 + wrong.length + 2);
+    }
+  });
+});
+
+function messageOf(load: () => unknown): string {
+  try {
+    load();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error('nothing was wrong');
 }
 
 describe('loadConfig', () => {

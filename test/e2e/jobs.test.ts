@@ -1,103 +1,33 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
-import { fitOkResponse, type jobListResponse, type jobResponse, type jobWithResult } from '../../src/http/responses.ts';
-import { type PartPicture, partPictures, partsMmPerPx } from '../parts.ts';
-import { type Answer, type Fields, type FitAnswer, get, type InferAnswer, postForm } from './client.ts';
-import { type OkngProcess, startOkng } from './process.ts';
+import { fitOkResponse, type jobListResponse } from '../../src/http/responses.ts';
+import { type PartPicture, partPictures } from '../parts.ts';
+import { type Fields, get, postForm } from './client.ts';
+import {
+  begun,
+  cancel,
+  eventsOf,
+  filesOf,
+  fitJob,
+  good,
+  infer,
+  type Job,
+  type JobEvent,
+  jobAt,
+  many,
+  model,
+  postFit,
+} from './fit_jobs.ts';
+import { type OkngProcess, okngOfEachTest } from './process.ts';
 
-/** Jobs of a real process: followed, cancelled, killed, shut down and found again. */
+/**
+ * Jobs of a real process: followed, cancelled, killed, shut down and found again. That the old model serves meanwhile and
+ * afterwards is in `previous_model_serves.test.ts`.
+ */
 
-type Job = z.infer<typeof jobResponse>;
-type JobWithResult = z.infer<typeof jobWithResult>;
 type JobList = z.infer<typeof jobListResponse>;
 
-const model = { role_id: 'flange', roi_id: 'top', mm_per_px: String(partsMmPerPx) };
-const good = partPictures('train/good');
-/** Long enough to be running when something happens to it. */
-const many = Array.from({ length: 8 }, () => good).flat();
-const [part] = partPictures('test/good') as [PartPicture];
-
-let modelsDir: string;
-let running: OkngProcess[];
-
-beforeEach(() => {
-  modelsDir = mkdtempSync(join(tmpdir(), 'okng-jobs-'));
-  running = [];
-});
-
-afterEach(async () => {
-  for (const okng of running) await okng.kill('SIGKILL');
-  rmSync(modelsDir, { recursive: true, force: true });
-});
-
-async function start(environment: Readonly<Record<string, string>> = {}): Promise<OkngProcess> {
-  const okng = await startOkng({ BDI_MODELS_DIR: modelsDir, EXTRACTOR: 'embedded', ...environment });
-  running.push(okng);
-  return okng;
-}
-
-const filesOf = (pictures: readonly PartPicture[]) => pictures.map((picture) => ({ ...picture, field: 'images' }));
-
-const postFit = (okng: OkngProcess, pictures: readonly PartPicture[], fields: Fields = {}) =>
-  postForm<FitAnswer>(`${okng.url}/fit_ok`, { ...model, ...fields }, filesOf(pictures));
-
-const fitJob = async (okng: OkngProcess, pictures: readonly PartPicture[], headers: Fields = {}) => {
-  const accepted = await postForm<Job>(`${okng.url}/fit_ok`, model, filesOf(pictures), {
-    Prefer: 'respond-async',
-    ...headers,
-  });
-  expect(accepted.status, JSON.stringify(accepted.body)).toBe(202);
-  return accepted.body;
-};
-
-const infer = (okng: OkngProcess) => postForm<InferAnswer>(`${okng.url}/infer`, model, [{ ...part, field: 'image' }]);
-
-const jobAt = (okng: OkngProcess, { id }: Job) => get<JobWithResult>(`${okng.url}/jobs/${id}`);
-
-async function cancel(okng: OkngProcess, { id }: Job): Promise<Answer<JobWithResult>> {
-  const response = await fetch(`${okng.url}/jobs/${id}`, { method: 'DELETE' });
-  return { status: response.status, headers: response.headers, body: (await response.json()) as JobWithResult };
-}
-
-interface JobEvent {
-  readonly event: string;
-  readonly job: Job;
-}
-
-/** The events of a job as they come, until the service ends the stream. */
-async function* eventsOf(okng: OkngProcess, { id }: Job, signal?: AbortSignal): AsyncGenerator<JobEvent> {
-  const response = await fetch(`${okng.url}/jobs/${id}/events`, { ...(signal && { signal }) });
-  expect(response.status).toBe(200);
-  let text = '';
-  for await (const piece of (response.body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream())) {
-    text += piece;
-    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
-      const [, event, data] = /^event: (.*)\nid: .*\ndata: (.*)$/m.exec(text.slice(0, end)) ?? [];
-      text = text.slice(end + 2);
-      if (event !== undefined && data !== undefined) yield { event, job: JSON.parse(data) as Job };
-    }
-  }
-}
-
-/** Waits until a job has embedded its first pictures. */
-async function begun(okng: OkngProcess, job: Job): Promise<void> {
-  const enough = new AbortController();
-  for await (const { job: now } of eventsOf(okng, job, enough.signal)) {
-    expect(now.state).not.toBe('succeeded');
-    if ((now.done ?? 0) > 0) break;
-  }
-  enough.abort();
-}
-
-/** Every file of the models folder but the jobs, with its content. */
-function modelFiles(): Readonly<Record<string, string>> {
-  const names = (readdirSync(modelsDir, { recursive: true }) as string[]).filter((name) => !name.startsWith('jobs'));
-  const plain = names.filter((name) => statSync(join(modelsDir, name)).isFile()).sort();
-  return Object.fromEntries(plain.map((name) => [name, readFileSync(join(modelsDir, name), 'base64')]));
-}
+const { start, modelFiles } = okngOfEachTest();
 
 const troubles = (okng: OkngProcess) => okng.log.filter(({ level }) => Number(level) >= 40);
 
@@ -163,83 +93,38 @@ it('work on stored samples as jobs comes to what its answer would be', async () 
   expect(troubles(okng)).toEqual([]);
 });
 
-describe('the old model keeps serving', () => {
-  it('when a job is cancelled between two pictures, and when a queued one is', async () => {
-    const okng = await start();
-    await postFit(okng, good.slice(0, 3));
-    const before = [modelFiles(), (await infer(okng)).body.score];
-    const first = await fitJob(okng, many);
-    const second = await fitJob(okng, many);
-    await begun(okng, first);
-    for (const job of [second, first]) {
-      expect(await cancel(okng, job)).toMatchObject({ status: 200, body: { state: 'cancelled', status_code: 409 } });
-    }
-    expect((await jobAt(okng, first)).body.done).toBeLessThan(many.length);
-    expect((await jobAt(okng, second)).body.started_at_utc).toBeNull();
-    expect([modelFiles(), (await infer(okng)).body.score]).toEqual(before);
-    // Nothing is in the way of the next fit of the same model.
-    expect((await postFit(okng, good)).status).toBe(200);
-    expect(troubles(okng)).toEqual([]);
-  });
+it('after the process was killed what had ended is kept, what had not is interrupted', async () => {
+  const okng = await start();
+  const key = { 'Idempotency-Key': 'night shift' };
+  const done = await fitJob(okng, good.slice(0, 3), key);
+  for await (const _ of eventsOf(okng, done));
+  const kept = await jobAt(okng, done);
+  const { score } = (await infer(okng)).body;
+  const cut = await fitJob(okng, many);
+  const waiting = await fitJob(okng, many);
+  await begun(okng, cut);
+  expect(await okng.kill('SIGKILL')).toBe('SIGKILL');
 
-  it('when a caller who waits hangs up', async () => {
-    const okng = await start();
-    await postFit(okng, good.slice(0, 3));
-    const before = [modelFiles(), (await infer(okng)).body.score];
-    const form = new FormData();
-    for (const [name, value] of Object.entries(model)) form.append(name, value);
-    for (const { name, bytes } of many) form.append('images', new File([bytes as Uint8Array<ArrayBuffer>], name));
-    const hangUp = new AbortController();
-    const answer = fetch(`${okng.url}/fit_ok`, { method: 'POST', body: form, signal: hangUp.signal });
-    // A fit at another scale is refused anyhow: with these words as soon as the first fit has begun.
-    const refused = async () => {
-      const { body } = await postFit(okng, good.slice(0, 1), { mm_per_px: '7' });
-      return (body as unknown as { code: string }).code;
-    };
-    for (let i = 0; i < 200 && (await refused()) !== 'fit_in_progress'; i++)
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    hangUp.abort();
-    await expect(answer).rejects.toThrow();
-    const dropped = () => okng.log.some(({ code }) => code === 'request_aborted');
-    for (let i = 0; i < 200 && !dropped(); i++) await new Promise((resolve) => setTimeout(resolve, 25));
-    expect(dropped()).toBe(true);
-    expect([modelFiles(), (await infer(okng)).body.score]).toEqual(before);
-    expect((await postFit(okng, good)).status).toBe(200);
+  const again = await start();
+  const { jobs } = (await get<JobList>(`${again.url}/jobs`)).body;
+  expect(jobs.map(({ id, state, status_code }) => [id, state, status_code])).toEqual([
+    [waiting.id, 'interrupted', 503],
+    [cut.id, 'interrupted', 503],
+    [done.id, 'succeeded', 200],
+  ]);
+  const { request_id: _, ...told } = (await jobAt(again, done)).body;
+  const { request_id: __, ...toldBefore } = kept.body;
+  expect(told).toEqual(toldBefore);
+  expect((await jobAt(again, cut)).body.error).toMatchObject({
+    code: 'job_interrupted',
+    error: expect.stringContaining('while the job was running'),
   });
-
-  it('when the process is killed: what had ended is kept, what had not is interrupted', async () => {
-    const okng = await start();
-    const key = { 'Idempotency-Key': 'night shift' };
-    const done = await fitJob(okng, good.slice(0, 3), key);
-    for await (const _ of eventsOf(okng, done));
-    const kept = await jobAt(okng, done);
-    const before = [modelFiles(), (await infer(okng)).body.score];
-    const cut = await fitJob(okng, many);
-    const waiting = await fitJob(okng, many);
-    await begun(okng, cut);
-    expect(await okng.kill('SIGKILL')).toBe('SIGKILL');
-
-    const again = await start();
-    const { jobs } = (await get<JobList>(`${again.url}/jobs`)).body;
-    expect(jobs.map(({ id, state, status_code }) => [id, state, status_code])).toEqual([
-      [waiting.id, 'interrupted', 503],
-      [cut.id, 'interrupted', 503],
-      [done.id, 'succeeded', 200],
-    ]);
-    const { request_id: _, ...told } = (await jobAt(again, done)).body;
-    const { request_id: __, ...toldBefore } = kept.body;
-    expect(told).toEqual(toldBefore);
-    expect((await jobAt(again, cut)).body.error).toMatchObject({
-      code: 'job_interrupted',
-      error: expect.stringContaining('while the job was running'),
-    });
-    expect((await fitJob(again, good.slice(0, 3), key)).id).toBe(done.id);
-    expect((await fitJob(again, good.slice(0, 3))).id).not.toBe(done.id);
-    const inLine = (await get<JobList>(`${again.url}/jobs?state=queued,running`)).body.jobs;
-    for (const job of inLine) for await (const end of eventsOf(again, { ...job, request_id: '' })) void end;
-    expect([modelFiles(), (await infer(again)).body.score].map((value) => typeof value)).toEqual(['object', 'number']);
-    expect((await infer(again)).body.score).toBe(before[1]);
-  });
+  expect((await fitJob(again, good.slice(0, 3), key)).id).toBe(done.id);
+  expect((await fitJob(again, good.slice(0, 3))).id).not.toBe(done.id);
+  const inLine = (await get<JobList>(`${again.url}/jobs?state=queued,running`)).body.jobs;
+  for (const job of inLine) for await (const _ of eventsOf(again, job));
+  // The same pictures were fitted once more: the same memory, and so the same score.
+  expect((await infer(again)).body.score).toBe(score);
 });
 
 describe('a shutdown', () => {

@@ -1,6 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach } from 'vitest';
 
 /** A real okng process, as `npm start` runs it (the build is made by `pretest`). */
 export interface OkngProcess {
@@ -51,6 +55,38 @@ export async function startOkng(environment: Readonly<Record<string, string>>): 
     kill: (signal) => {
       child.kill(signal);
       return ended;
+    },
+  };
+}
+
+/** Processes on a models folder that every test of a file has for itself; what it started ends with it. */
+export interface OkngOfEachTest {
+  readonly start: (environment?: Readonly<Record<string, string>>) => Promise<OkngProcess>;
+  /** Every file of the models folder but the jobs, with its content. */
+  readonly modelFiles: () => Readonly<Record<string, string>>;
+}
+
+export function okngOfEachTest(): OkngOfEachTest {
+  let modelsDir: string;
+  let running: OkngProcess[];
+  beforeEach(() => {
+    modelsDir = mkdtempSync(join(tmpdir(), 'okng-e2e-'));
+    running = [];
+  });
+  afterEach(async () => {
+    for (const okng of running) await okng.kill('SIGKILL');
+    rmSync(modelsDir, { recursive: true, force: true });
+  });
+  return {
+    start: async (environment = {}) => {
+      const okng = await startOkng({ BDI_MODELS_DIR: modelsDir, EXTRACTOR: 'embedded', ...environment });
+      running.push(okng);
+      return okng;
+    },
+    modelFiles: () => {
+      const names = readdirSync(modelsDir, { recursive: true }) as string[];
+      const files = names.filter((name) => !name.startsWith('jobs') && statSync(join(modelsDir, name)).isFile());
+      return Object.fromEntries(files.sort().map((name) => [name, readFileSync(join(modelsDir, name), 'base64')]));
     },
   };
 }

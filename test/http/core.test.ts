@@ -558,6 +558,7 @@ describe('/infer', () => {
     const { body } = await postForm(okng, '/infer', { ...model, image });
     expect(body.params).toEqual({
       extractor: 'embedded_filter_bank',
+      memory_origin: 'okng',
       input_size: 256,
       patch_size: 8,
       coreset_rate: 0.02,

@@ -155,6 +155,13 @@ describe('upload', () => {
       'invalid_value',
       /2 metas came with 1 images/,
     ],
+    [
+      'fewer metas than images',
+      { images: good.slice(0, 2), metas: '{"n":1}' },
+      400,
+      'invalid_value',
+      /1 metas came with 2 images/,
+    ],
     ['a meta that is no JSON', { images: good.slice(0, 1), metas: '{' }, 400, 'invalid_json', /metas\[0\]/],
     [
       'a meta with a scale that is none',
@@ -473,6 +480,18 @@ describe('calibrate_dataset', () => {
     });
     expect(again.body.threshold).toBe(body.threshold);
     expect((await infer({ image: bad[0] as File })).decision).toBe('ng');
+  });
+
+  it('is written to disk as it is answered', async () => {
+    await postForm(okng, '/fit_ok', { ...ids(), mm_per_px: '0.1', images: good.slice(0, 3) });
+    await saved('ok', fresh.slice(0, 1));
+    const body = expectDone(await calibrate({ require_ng: false }), calibrateDatasetResponse);
+    const base = `${Buffer.from(role).toString('base64url')}__${Buffer.from('top').toString('base64url')}`;
+    const written = okng.files()[`models/${base}_calib.json`] as string;
+    // Stored is what a later answer needs: the threshold, how it was chosen, and for which memory.
+    const { request_id: _, in_force: _f, samples: _s, suspects: _p, errors: _e, warnings: _w, ...kept } = body;
+    expect(JSON.parse(Buffer.from(written, 'base64').toString())).toMatchObject(kept);
+    expect(kept.memory_id).toMatch(/^[0-9a-f]{64}$/);
   });
 
   it('never calibrates by the plain score of a learned picture', async () => {

@@ -53,12 +53,31 @@ describe('form fields', () => {
     );
   });
 
-  it.each(['true', '1', 'YES', 'On'])('reads %j as true', (text) => {
-    expect(parseWith(fitOkForm, { ...form, memory_fit: text }).memory_fit).toBe(true);
+  it.each(['true', 'True', '1', 'yes', 'YES', 'on', 'On'])('reads %j as true', (text) => {
+    const booleans = { memory_fit: text, use_dataset: text };
+    expect(parseWith(fitOkForm, { ...form, ...booleans })).toMatchObject({ memory_fit: true, use_dataset: true });
+    expect(parseWith(inferForm, { ...form, include_heatmap: text }).include_heatmap).toBe(true);
   });
 
-  it.each(['false', '0', 'No', 'OFF'])('reads %j as false', (text) => {
+  it.each(['false', 'False', '0', 'no', 'No', 'off', 'OFF'])('reads %j as false', (text) => {
+    const booleans = { memory_fit: text, use_dataset: text };
+    expect(parseWith(fitOkForm, { ...form, ...booleans })).toMatchObject({ memory_fit: false, use_dataset: false });
     expect(parseWith(inferForm, { ...form, include_heatmap: text }).include_heatmap).toBe(false);
+  });
+
+  it.each(['maybe', '2', 'ja', 'nein', 't'])('refuses %j as a boolean', (text) => {
+    for (const [schema, field] of [
+      [fitOkForm, 'memory_fit'],
+      [fitOkForm, 'use_dataset'],
+      [inferForm, 'include_heatmap'],
+    ] as const) {
+      expect(() => parseWith<typeof fitOkForm | typeof inferForm>(schema, { ...form, [field]: text })).toThrow(
+        expect.objectContaining({
+          code: 'invalid_type',
+          message: expect.stringContaining(`${field} must be true/false`),
+        }),
+      );
+    }
   });
 
   it("has the contract's defaults: no memory_fit, a heatmap", () => {
@@ -101,7 +120,11 @@ describe('calibration body', () => {
     [{ ok_scores: 'x' }, 'invalid_type'],
     [{ ok_scores: [Number.POSITIVE_INFINITY] }, 'invalid_value'],
     [{ ng_scores: [null] }, 'invalid_type'],
+    [{ score_percentile: 100.001 }, 'invalid_value'],
     [{ score_percentile: 101 }, 'invalid_value'],
+    [{ score_percentile: -0.001 }, 'invalid_value'],
+    [{ score_percentile: '99' }, 'invalid_type'],
+    [{ area_mm2_thr: '1' }, 'invalid_type'],
     [{ area_mm2_thr: -1 }, 'invalid_value'],
     [{ mm_per_px: 0 }, 'invalid_value'],
     [{ mm_per_px: 1e200 }, 'invalid_value'],
@@ -178,7 +201,14 @@ describe('resolveRecipe', () => {
     expect(resolveRecipe('A_1', 'b')).toBe('a_1');
   });
 
-  it.each(['last', ' LAST', '../x', 'a b', '-a', 'ä', 'a'.repeat(65)])('refuses %j', (text) => {
-    expect(() => resolveRecipe(text)).toThrow(expect.objectContaining({ code: 'invalid_value' }));
+  it.each(['a', '0', 'x-_9', `9${'z'.repeat(63)}`, 'lasts', 'last_'])('takes %j', (text) => {
+    expect(resolveRecipe(` ${text.toUpperCase()}\t`)).toBe(text);
   });
+
+  it.each(['last', ' LAST', '_a', 'a.b', 'a/b', 'a\nb', '../x', 'a b', '-a', 'ä', 'a'.repeat(65)])(
+    'refuses %j',
+    (text) => {
+      expect(() => resolveRecipe(text)).toThrow(expect.objectContaining({ code: 'invalid_value' }));
+    },
+  );
 });
