@@ -30,6 +30,7 @@ export interface Loops {
     blue: number,
   ): void;
   paint(values: number, count: number, low: number, scale: number, out: number): void;
+  reaching(values: number, mask: number, count: number, threshold: number, out: number): number;
   differences(row: number, above: number, count: number, out: number): void;
   squaredLength(row: number, length: number): number;
   squaredDistance(a: number, b: number, length: number): number;

@@ -1,3 +1,4 @@
+import { layout, loopSlack, loopsWith } from '../kernels/loops.ts';
 import type { GrayMap } from './anomaly_map.ts';
 import type { RoiMask } from './roi_mask.ts';
 
@@ -49,30 +50,54 @@ export function findRegions(
   // A frame of empty pixels spares every look at a neighbour the question whether it exists.
   const stride = width + 2;
   const marks = new Int8Array(stride * (height + 2));
-  let any = false;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const i = y * width + x;
-      if (mask.data[i] !== 0 && (map.data[i] as number) >= threshold) {
-        marks[(y + 1) * stride + x + 1] = untraced;
-        any = true;
-      }
-    }
-  }
-  if (!any) return [];
-  const regions = outermostBorders(marks, stride, height)
+  const rows = markReaching(map, mask, threshold, marks, stride);
+  if (rows.length === 0) return [];
+  const regions = outermostBorders(marks, stride, rows)
     .map((contour) => regionOf(contour, mmPerPx))
     .filter(({ areaPx }) => areaPx >= minAreaPx);
   return regions.sort((a, b) => b.areaPx - a.areaPx || a.y - b.y || a.x - b.x);
 }
 
-function outermostBorders(marks: Int8Array, stride: number, height: number): Point[][] {
+/** A row of the padded picture, and its first and last mark. */
+interface MarkedRow {
+  readonly y: number;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Marks the pixels that reach the threshold as untraced. @returns the rows that have any, from the top */
+function markReaching(
+  { height, width, data }: GrayMap,
+  mask: RoiMask,
+  threshold: number,
+  marks: Int8Array,
+  stride: number,
+): readonly MarkedRow[] {
+  const plan = layout();
+  const [valuesAt, maskAt, outAt] = [plan(width * 4 + 4 * loopSlack), plan(width + loopSlack), plan(width + loopSlack)];
+  const loops = loopsWith(plan(0));
+  const { buffer } = loops.memory;
+  const values = new Float32Array(buffer, valuesAt, width);
+  const inside = new Uint8Array(buffer, maskAt, width);
+  const reached = new Int8Array(buffer, outAt, width);
+  const rows: MarkedRow[] = [];
+  for (let y = 0; y < height; y++) {
+    values.set(data.subarray(y * width, (y + 1) * width));
+    inside.set(mask.data.subarray(y * width, (y + 1) * width));
+    if (loops.reaching(valuesAt, maskAt, width, threshold, outAt) === 0) continue;
+    marks.set(reached, (y + 1) * stride + 1);
+    rows.push({ y: y + 1, first: reached.indexOf(untraced) + 1, last: reached.lastIndexOf(untraced) + 1 });
+  }
+  return rows;
+}
+
+function outermostBorders(marks: Int8Array, stride: number, rows: readonly MarkedRow[]): Point[][] {
   const borders: Point[][] = [];
-  for (let y = 1; y <= height; y++) {
+  for (const { y, first, last } of rows) {
     let previous = empty;
     // The mark met last in this row tells whether we are inside a traced region: a right edge leads out of it.
     let lastMark = empty;
-    for (let x = 1; x < stride - 1; x++) {
+    for (let x = first; x <= last; x++) {
       const at = y * stride + x;
       if (previous === empty && marks[at] === untraced && lastMark <= 0) borders.push(traceBorder(marks, stride, x, y));
       previous = marks[at] as number;

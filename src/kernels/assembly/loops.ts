@@ -158,6 +158,42 @@ export function paint(values: usize, count: i32, low: f32, scale: f32, out: usiz
 }
 
 /**
+ * Which values reach a threshold inside a mask.
+ *
+ * @param values [count] float32; up to 15 more are read behind
+ * @param mask [count] bytes 0 or 1; up to 15 more are read behind
+ * @param out [count] bytes 0 or 1; up to 15 more are written behind
+ * @returns whether any does
+ */
+export function reaching(values: usize, mask: usize, count: i32, threshold: f64, out: usize): bool {
+  // In float64, as numbers compare: a threshold may lie between two float32.
+  const least = f64x2.splat(threshold);
+  let any = i8x16.splat(0);
+  for (let left = count; left > 0; left -= 16) {
+    let reached = i8x16.narrow_i16x8_s(
+      i16x8.narrow_i32x4_s(fourReach(v128.load(values), least), fourReach(v128.load(values, 16), least)),
+      i16x8.narrow_i32x4_s(fourReach(v128.load(values, 32), least), fourReach(v128.load(values, 48), least)),
+    );
+    reached = v128.and(reached, v128.load(mask));
+    v128.store(out, reached);
+    // What lies behind the row is not ours to count.
+    if (left < 16) for (let i = left; i < 16; i++) store<u8>(out + i, 0);
+    any = v128.or(any, v128.load(out));
+    values += 64;
+    mask += 16;
+    out += 16;
+  }
+  return v128.any_true(any);
+}
+
+/** -1 where it reaches, else 0. */
+function fourReach(values: v128, least: v128): v128 {
+  const low = f64x2.ge(f64x2.promote_low_f32x4(values), least);
+  const high = f64x2.ge(f64x2.promote_low_f32x4(upperHalf(values)), least);
+  return i8x16.shuffle(low, high, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+}
+
+/**
  * Every byte less the one above it, modulo 256.
  *
  * @param row [count] bytes, as `above`; up to 15 more are read behind each
