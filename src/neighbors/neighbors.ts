@@ -3,6 +3,11 @@ import type { NeighborTable } from '../patchcore/nearest_neighbors.ts';
 
 export type { NeighborTable };
 
+/** The engines that may be chosen; they answer alike. */
+export const neighborsEngineNames = ['onnx', 'faiss'] as const;
+
+export type NeighborsEngineName = (typeof neighborsEngineNames)[number];
+
 /** Exact k-nearest-neighbour search over one memory bank. Not safe for concurrent calls; each worker owns one. */
 export interface Neighbors {
   readonly rows: number;

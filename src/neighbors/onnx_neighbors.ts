@@ -1,9 +1,19 @@
-import { squaredDistance, squaredLength } from '../kernels/row_loops.ts';
+import { squaredLength } from '../kernels/row_loops.ts';
 import { createGraph } from '../onnx/onnx_graph.ts';
 import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
 import type { Matrix } from '../patchcore/matrix.ts';
-import { type NeighborTable, type nearestNeighbors, neighborCount } from '../patchcore/nearest_neighbors.ts';
+import { type nearestNeighbors, neighborCount } from '../patchcore/nearest_neighbors.ts';
 import { type DistinctRows, distinctRows } from './distinct_rows.ts';
+import {
+  beginQuery,
+  compare,
+  endQuery,
+  largestScore,
+  type Ranking,
+  squaredLengths,
+  startRanking,
+  unitRoundoff,
+} from './exact_ranking.ts';
 import type { Neighbors } from './neighbors.ts';
 
 export interface OnnxNeighborsOptions {
@@ -16,12 +26,6 @@ export interface OnnxNeighborsOptions {
  * cache, smaller ones make the product slow.
  */
 const blockBytes = 8 * 1024 * 1024;
-
-/** Half a unit in the last place of float32 numbers from 1 to 2: the relative error of one operation. */
-const unitRoundoff = 2 ** -24;
-
-/** Beyond this a float32 score may overflow. */
-const largestScore = 1e38;
 
 /**
  * Exact k-NN with one matrix product on ONNX Runtime: |q − b|² = |q|² + |b|² − 2 q·b, of which |q|² does not change the
@@ -117,23 +121,6 @@ async function lowestScores(
   return { ofLines: output.of_lines?.data as Float32Array, ofColumns: output.of_columns?.data as Float32Array };
 }
 
-/** A table being filled, and what one query after the other uses. */
-interface Ranking {
-  readonly queries: Matrix;
-  readonly table: NeighborTable;
-  /** [k] squared distances, nearest first */
-  readonly nearest: Float64Array;
-}
-
-function startRanking(queries: Matrix, k: number): Ranking {
-  const places = queries.rows * k;
-  return {
-    queries,
-    table: { k, distances: new Float32Array(places), indices: new Int32Array(places) },
-    nearest: new Float64Array(k),
-  };
-}
-
 /** Ranks the rows that may be among the k nearest, for the queries from `start` to `end`. */
 function rankBlock(
   ranking: Ranking,
@@ -142,7 +129,7 @@ function rankBlock(
   end: number,
   { ofLines, ofColumns }: LowestScores,
 ): void {
-  const { queries, table, nearest } = ranking;
+  const { queries, table } = ranking;
   const { matrix, lines, columns, longest } = bank;
   const lowColumns = new Int32Array(columns);
   for (let query = start; query < end; query++) {
@@ -155,15 +142,13 @@ function rankBlock(
     for (let column = 0; column < columns; column++) {
       if (!((ofColumns[firstColumn + column] as number) > reach)) lowColumns[low++] = column;
     }
-    nearest.fill(Number.POSITIVE_INFINITY);
+    beginQuery(ranking);
     for (let line = 0; line < lines; line++) {
       if ((ofLines[firstLine + line] as number) > reach) continue;
       for (let i = 0; i < low; i++) compare(ranking, bank, query, line * columns + (lowColumns[i] as number));
     }
     for (let row = lines * columns; row < matrix.rows; row++) compare(ranking, bank, query, row);
-    for (let place = 0; place < table.k; place++) {
-      table.distances[query * table.k + place] = Math.sqrt(nearest[place] as number);
-    }
+    endQuery(ranking, query);
   }
 }
 
@@ -174,32 +159,6 @@ function smallest(values: Float32Array, start: number, count: number, k: number)
   let least = Number.POSITIVE_INFINITY;
   for (let i = start; i < start + count; i++) least = Math.min(least, values[i] as number);
   return least;
-}
-
-/** Puts a distinct row, at all its places in the bank, among the nearest of a query so far. */
-function compare({ queries, table, nearest }: Ranking, bank: SearchedBank, query: number, row: number): void {
-  const { k, indices } = table;
-  const squared = squaredDistance(queries, query, bank.matrix, row);
-  if (squared > (nearest[k - 1] as number)) return;
-  const first = bank.starts[row] as number;
-  const end = Math.min(bank.starts[row + 1] as number, first + k);
-  for (let at = first; at < end; at++) enter(nearest, indices, query * k, squared, bank.places[at] as number);
-}
-
-/** Puts a bank row in its place among the best so far: nearer ones first, then the lower index. */
-function enter(best: Float64Array, indices: Int32Array, base: number, squared: number, row: number): void {
-  const isBehind = (place: number) => {
-    const other = best[place] as number;
-    return squared < other || (squared === other && row < (indices[base + place] as number));
-  };
-  let place = best.length;
-  if (!isBehind(place - 1)) return;
-  for (place--; place > 0 && isBehind(place - 1); place--) {
-    best[place] = best[place - 1] as number;
-    indices[base + place] = indices[base + place - 1] as number;
-  }
-  best[place] = squared;
-  indices[base + place] = row;
 }
 
 /**
@@ -264,8 +223,4 @@ async function giveBack(threads: number): Promise<void> {
   if (shared.borrowers > 0) return;
   sharedSessions.delete(threads);
   await (await shared.session).dispose();
-}
-
-function squaredLengths(matrix: Matrix): Float64Array {
-  return Float64Array.from({ length: matrix.rows }, (_, row) => squaredLength(matrix, row));
 }

@@ -15,6 +15,7 @@ export function describeMemory({ bank, grid, metadata, memoryId, position }: Sto
     coresetRateApplied: metadata.coreset_rate_applied ?? null,
     mmPerPx: metadata.mm_per_px ?? null,
     generation: metadata.generation ?? 1,
+    fittedAtUtc: metadata.fitted_at_utc ?? null,
     scoreMode: metadata.score_mode ?? 'percentile',
     positionWeight: position?.weight ?? 0,
     pictures: (metadata.pictures ?? []).map(

@@ -2,8 +2,8 @@ import { InspectionError } from '../errors.ts';
 import type { Extractor } from '../extractors/extractor.ts';
 import { type ExtractorSource, openExtractor } from '../extractors/installed_extractors.ts';
 import { normalizeRowsInPlace } from '../kernels/row_loops.ts';
-import type { Neighbors, NeighborTable } from '../neighbors/neighbors.ts';
-import { createOnnxNeighbors } from '../neighbors/onnx_neighbors.ts';
+import type { Neighbors, NeighborsEngineName, NeighborTable } from '../neighbors/neighbors.ts';
+import { neighborsEngine } from '../neighbors/neighbors_engine.ts';
 import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_products.ts';
 import type { Device } from '../onnx/onnx_session.ts';
 import { hasOnlyFiniteNumbers, type Matrix, selectRows } from '../patchcore/matrix.ts';
@@ -38,6 +38,8 @@ export interface NetworkSettings {
   readonly device: Device;
   /** Banks kept loaded are dropped, longest unused first, beyond this many bytes; the one in use always stays. */
   readonly bankCacheBytes: number;
+  /** What searches the banks. */
+  readonly neighbors: NeighborsEngineName;
 }
 
 interface LoadedMemory {
@@ -53,6 +55,7 @@ interface LoadedMemory {
 export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
   let extractor: Promise<Extractor> | null = null;
   let products: Promise<OnnxProducts> | null = null;
+  const engine = neighborsEngine(settings.neighbors, { threads: settings.threads });
   // A Map keeps insertion order: the first key is the one unused for longest.
   const memories = new Map<string, LoadedMemory>();
 
@@ -83,7 +86,7 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
       bytes: memory.bank.data.byteLength + (memory.position?.rows.data.byteLength ?? 0),
       position: memory.position,
       sources: memory.sources,
-      neighbors: await createOnnxNeighbors(memory.bank, { threads: settings.threads }),
+      neighbors: await engine.open(memory.bank),
       description: describeMemory(memory),
     };
     memories.set(path, loaded);
@@ -149,10 +152,14 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
       };
     },
     describe: async (address) => (await load(address)).description,
-    warm: async () => (await openOnce()).device,
+    warm: async () => {
+      await engine.warm();
+      return (await openOnce()).device;
+    },
     dispose: async () => {
       for (const memory of memories.values()) await memory.neighbors.dispose();
       memories.clear();
+      await engine.dispose();
       await (await products)?.dispose();
       products = null;
       const opened = extractor;

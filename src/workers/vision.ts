@@ -73,6 +73,8 @@ export interface MemoryDescription {
   readonly coresetRateApplied: number | null;
   readonly mmPerPx: number | null;
   readonly generation: number;
+  /** ISO 8601; null where the file does not say. */
+  readonly fittedAtUtc: string | null;
   /** How this memory's maps become scores. */
   readonly scoreMode: ScoreMode;
   /** Share of the distance by position in a patch's distance; 0 = no position memory. */

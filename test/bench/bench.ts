@@ -9,7 +9,8 @@ import { parseArgs } from 'node:util';
 import { readVitWeights } from '../../src/extractors/vit/read_vit_weights.ts';
 import { writeVitGraph } from '../../src/extractors/vit/vit_graph.ts';
 import { addModel } from '../../src/model_library.ts';
-import { createOnnxNeighbors } from '../../src/neighbors/onnx_neighbors.ts';
+import { faissAddon } from '../../src/neighbors/faiss_addon.ts';
+import { neighborsEngine } from '../../src/neighbors/neighbors_engine.ts';
 import { openSession } from '../../src/onnx/onnx_session.ts';
 import { percentile } from '../../src/patchcore/image_score.ts';
 import { createMatrix, normalizeRows } from '../../src/patchcore/matrix.ts';
@@ -139,6 +140,47 @@ async function benchService(title: string, environment: Readonly<Record<string, 
   }
 }
 
+/** What a line on the disk adds to a verdict: two services that differ in BDI_AUDIT only, asked in turn. */
+async function benchAudit(): Promise<void> {
+  const folders = ['0', '1'].map((audit) => ({ audit, modelsDir: mkdtempSync(join(tmpdir(), 'okng-bench-')) }));
+  const services = await Promise.all(
+    folders.map(({ audit, modelsDir }) =>
+      startOkng({ BDI_MODELS_DIR: modelsDir, EXTRACTOR: 'embedded', BDI_AUDIT: audit }),
+    ),
+  );
+  try {
+    const [picture] = partPictures('test/good');
+    const fields = { role_id: 'audit', roi_id: 'top', mm_per_px: String(partsMmPerPx), include_heatmap: 'false' };
+    const send = async (url: string, files: Parameters<typeof postForm>[2]) => {
+      const { status, body } = await postForm(url, fields, files);
+      if (status !== 200) throw new Error(JSON.stringify(body));
+    };
+    const good = partPictures('train/good').map((one) => ({ ...one, field: 'images' }));
+    for (const { url } of services) await send(`${url}/fit_ok`, good);
+    const [without, audited] = services.map(({ url }) => url) as [string, string];
+    const infer = (url: string) => send(`${url}/infer`, [{ ...(picture as (typeof good)[0]), field: 'image' }]);
+    const eight = (url: string) => () => Promise.all(Array.from({ length: 8 }, () => infer(url)));
+    const single = await interleaved(
+      { '/infer without audit': () => infer(without), '/infer with BDI_AUDIT=1': () => infer(audited) },
+      4 * rounds,
+      3,
+    );
+    const many = await interleaved(
+      { 'eight at once without audit': eight(without), 'eight at once with BDI_AUDIT=1': eight(audited) },
+      rounds,
+      1,
+    );
+    const ratio = ([plain, other]: readonly Sample[]) => (middle(other) / middle(plain)).toFixed(3);
+    report(`Audit: /infer takes ${ratio(single)} × as long with it, eight at once ${ratio(many)} ×`, [
+      ...single,
+      ...many,
+    ]);
+  } finally {
+    for (const okng of services) await okng.kill('SIGTERM');
+    for (const { modelsDir } of folders) rmSync(modelsDir, { recursive: true });
+  }
+}
+
 const vitSide = 448;
 const vitInput = { dims: [1, 3, vitSide, vitSide], data: new Float32Array(3 * vitSide ** 2).fill(0.1) };
 
@@ -243,22 +285,31 @@ function randomRows(rows: number, cols: number, seed: number) {
 }
 
 async function benchSearch(): Promise<void> {
+  const built = faissAddon() !== null;
+  if (!built) console.log('\nfaiss-node: not measured; npm run faiss:build builds it.');
+  const engines = (['onnx', ...(built ? (['faiss'] as const) : [])] as const).map(
+    (name) => [name, neighborsEngine(name, { threads: 1 })] as const,
+  );
   const works: Record<string, () => Promise<unknown>> = {};
   for (const [rows, cols] of [
     [205, 74],
     [700, 384],
     [5000, 1152],
   ] as const) {
-    const neighbors = await createOnnxNeighbors(randomRows(rows, cols, 1), { threads: 1 });
     const queries = randomRows(1024, cols, 2);
-    works[`1024 patches × ${rows} rows × ${cols}`] = () => neighbors.search(queries, 1);
+    for (const [name, engine] of engines) {
+      const neighbors = await engine.open(randomRows(rows, cols, 1));
+      works[`1024 patches × ${rows} rows × ${cols}, ${name}`] = () => neighbors.search(queries, 1);
+    }
   }
   report('Nearest neighbours, one thread', await interleaved(works, rounds));
+  for (const [, engine] of engines) await engine.dispose();
 }
 
 console.log(machine());
 await benchStart();
 await benchService('Embedded extractor', { EXTRACTOR: 'embedded' });
+await benchAudit();
 const card = options['onnx-card'];
 if (card === undefined) console.log('\nONNX extractor: not measured; give --onnx-card card.json.');
 else await benchService(`ONNX extractor ${card}`, { EXTRACTOR: card });

@@ -134,6 +134,13 @@ export function neighborsConformance(name: string, open: (bank: Matrix) => Promi
       }
     });
 
+    it('finds a row that is the nearest although float32 cannot hold its square', async () => {
+      const others = Array.from({ length: 20 }, (_, i) => [0, i * 4e17]);
+      const bank = matrixOf([...others, [1.9e19, 0]]);
+      const queries = matrixOf(Array.from({ length: 30 }, () => [1.8e19, 0]));
+      expectSame(await search(bank, queries, 1), nearestNeighbors(queries, bank, 1));
+    });
+
     it.each([4, 30, 200])('finds the nearest of %i rows that float32 scores cannot tell apart', async (count) => {
       // Within 1e-6 of each other, far from the query: rounding alone orders their scores.
       const noise = pseudoRandomRows(count, 30, 5, 1e-6).data;

@@ -45,7 +45,7 @@ export async function visionSettings(modelsDir: string): Promise<{ settings: Vis
     info: chosen.info,
     settings: {
       pixels: { preprocessing, grid, maxPixels: 64e6, modelsDir },
-      network: { source, threads: 1, device: 'cpu', bankCacheBytes: 64 * 1024 * 1024 },
+      network: { source, threads: 1, device: 'cpu', bankCacheBytes: 64 * 1024 * 1024, neighbors: 'onnx' },
     },
   };
 }
