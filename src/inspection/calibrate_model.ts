@@ -5,7 +5,7 @@ import { escapeUpperBound, promiseThreshold } from '../patchcore/threshold_promi
 import { modelKeyFolder } from '../store/file_names.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import { DEFAULT_RECIPE, type ModelKey, type ModelPlace, RECIPES_FOLDER } from '../store/places.ts';
-import { type KnownMemories, type KnownMemory, replacedMeanwhile } from './known_memories.ts';
+import { type KnownMemories, type KnownMemory, readMemoryOf, replacedMeanwhile } from './known_memories.ts';
 import { defaultMmPerPx, requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
 import type { Turns } from './turns.ts';
@@ -64,6 +64,8 @@ export interface Calibration {
   readonly score_percentile: number;
   /** The memory this threshold belongs to; null when none was fitted yet. */
   readonly memory_id: string | null;
+  /** That memory's number at its place. */
+  readonly model_generation: number | null;
   readonly image_score_percentile: number;
   readonly calibrated_at_utc: string;
   /** False: the memory that answers is another model's, and so is the threshold; fit this one to have its own. */
@@ -102,9 +104,12 @@ export async function calibrateModel(parts: CalibrateParts, request: CalibrateRe
 
   return await parts.turns.take(models.ownPlace(key).npzPath, async () => {
     const located = await models.locate(key);
-    const place = placeToCalibrate(models, key, located.place);
+    const place = placeToChange(models, key, located.place);
     // Also of a memory that is only borrowed: after a fit of its own the key has another one, and this threshold is stale.
     const known = located.hasMemory ? await parts.memories.at(located.place) : null;
+    const { own: generation } =
+      known === null ? { own: null } : await models.generations.numbersOf(known.place, readMemoryOf(known));
+    const isInForce = !located.hasMemory || place.npzPath === located.place.npzPath;
     if (request.scoredWith !== undefined && request.scoredWith !== known?.memory.memoryId) throw replacedMeanwhile();
     const okScores = request.okScores ?? leftOutScores(known);
     const ngScores = request.ngScores.length === 0 ? null : request.ngScores;
@@ -129,15 +134,17 @@ export async function calibrateModel(parts: CalibrateParts, request: CalibrateRe
       area_mm2_thr: request.areaMm2Thr ?? parts.areaMm2Thr,
       score_percentile: percentile,
       memory_id: known?.memory.memoryId ?? null,
+      model_generation: generation,
       image_score_percentile: parts.scoreRule.percentile,
       calibrated_at_utc: parts.now().toISOString(),
       ok_scores_from: originOf(request),
       guarantee: promised?.guarantee ?? null,
       review_threshold: reviewThreshold,
-      in_force: !located.hasMemory || place.npzPath === located.place.npzPath,
+      in_force: isInForce,
     };
     const { in_force: _, ...stored } = calibration;
-    await models.writeCalibration(place, { ...stored, recipe_id: key.recipeId, ok_scores: keptScores(okScores) });
+    const file = { ...stored, recipe_id: key.recipeId, ok_scores: keptScores(okScores) };
+    await models.writeCalibration(place, file, isInForce ? known?.address.stamp : undefined);
     return calibration;
   });
 }
@@ -213,7 +220,7 @@ function requireReviewBelow(reviewThreshold: number | null, threshold: number): 
 /**
  * Beside the memory that answers if that is this key's, else in the key's own place: no other model's verdicts may change.
  */
-function placeToCalibrate(models: ModelStore, key: ModelKey, answering: ModelPlace): ModelPlace {
+export function placeToChange(models: ModelStore, key: ModelKey, answering: ModelPlace): ModelPlace {
   const own = models.ownPlace(key);
   const alternative = [RECIPES_FOLDER, DEFAULT_RECIPE, modelKeyFolder(key.modelKey)].join('/');
   const isOwn = key.recipeId === DEFAULT_RECIPE && answering.segments.join('/') === alternative;

@@ -1,5 +1,7 @@
 import type { CalibrationFile } from '../store/calibration_file.ts';
+import type { ModelStore } from '../store/model_store.ts';
 import type { MemoryDescription } from '../workers/vision.ts';
+import { type KnownMemory, readMemoryOf } from './known_memories.ts';
 import type { ScoreRule } from './score_rule.ts';
 
 /** Whether a stored threshold may judge scores of a memory. */
@@ -24,4 +26,33 @@ export function calibrationState(
   if (percentile !== undefined && percentile !== rule.percentile) return 'stale';
   if (memoryId === null) return memory.generation === 1 ? 'valid' : 'stale';
   return memoryId === memory.memoryId ? 'valid' : 'stale';
+}
+
+export interface CalibrationParts {
+  readonly models: ModelStore;
+  readonly scoreRule: ScoreRule;
+  /** Go on judging by the threshold of the memory before, where the new one has none. */
+  readonly keepCalibration: boolean;
+}
+
+/** The calibration of a memory, and whether anybody is judged by it. */
+export interface ModelCalibration {
+  /** The memory's number at its place. */
+  readonly generation: number;
+  readonly state: CalibrationState;
+  /** The one that inspections judge by; null: none. */
+  readonly inForce: CalibrationFile | null;
+}
+
+/** @throws InspectionError `damaged_file` */
+export async function calibrationOf(
+  { models, scoreRule, keepCalibration }: CalibrationParts,
+  known: KnownMemory,
+): Promise<ModelCalibration> {
+  const bound = await models.generations.boundTo(known.place, readMemoryOf(known));
+  const state = calibrationState(bound.calibration, known.memory, scoreRule);
+  // Under another score rule a threshold is a number of something else: that no setting can wish for.
+  const percentile = bound.calibration?.image_score_percentile ?? scoreRule.percentile;
+  const counts = state === 'valid' || (state === 'stale' && keepCalibration && percentile === scoreRule.percentile);
+  return { generation: bound.generation, state, inForce: counts ? (bound.calibration ?? null) : null };
 }

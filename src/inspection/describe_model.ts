@@ -1,11 +1,9 @@
 import type { CalibrationFile } from '../store/calibration_file.ts';
-import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey } from '../store/places.ts';
 import type { MemoryDescription } from '../workers/vision.ts';
-import { type CalibrationState, calibrationState } from './calibration_state.ts';
+import { type CalibrationParts, type CalibrationState, calibrationOf } from './calibration_state.ts';
 import type { KnownMemories } from './known_memories.ts';
 import { extractorMismatch, type MatchedExtractor } from './memory_origin.ts';
-import type { ScoreRule } from './score_rule.ts';
 
 /** What an inspection by a key would meet. */
 export interface ModelDescription {
@@ -15,6 +13,8 @@ export interface ModelDescription {
   readonly refusal: string | null;
   /** The memory is the default recipe's, or lies where the predecessor kept it. */
   readonly borrowed: boolean;
+  /** The memory's number at its place; null without one. */
+  readonly generation: number | null;
   /** `waiting`: made before any memory, it comes into force with the first. */
   readonly calibrationState: CalibrationState | 'waiting';
   /** The one in force, by which an inspection would judge; without a memory the waiting one. */
@@ -23,11 +23,9 @@ export interface ModelDescription {
   readonly mmPerPx: number | null;
 }
 
-export interface DescribeParts {
-  readonly models: ModelStore;
+export interface DescribeParts extends CalibrationParts {
   readonly memories: KnownMemories;
   readonly extractor: MatchedExtractor;
-  readonly scoreRule: ScoreRule;
 }
 
 /**
@@ -35,34 +33,35 @@ export interface DescribeParts {
  *
  * @throws InspectionError `damaged_file`, as an inspection would
  */
-export async function describeModel(
-  { models, memories, extractor, scoreRule }: DescribeParts,
-  key: ModelKey,
-): Promise<ModelDescription> {
+export async function describeModel(parts: DescribeParts, key: ModelKey): Promise<ModelDescription> {
+  const { models, memories, extractor } = parts;
   const { place } = await models.locate(key);
-  const memory = (await memories.at(place))?.memory ?? null;
-  const stored = await models.readCalibration(place);
+  const known = await memories.at(place);
   const { mm_per_px: mmPerPx = null } = await models.readRecipe(key.recipeId);
   const borrowed = place.npzPath !== models.ownPlace(key).npzPath;
-  if (memory === null) {
+  if (known === null) {
+    const stored = await models.readCalibration(place);
     const waits = stored?.memory_id === null;
     return {
-      memory,
+      memory: null,
       refusal: null,
       borrowed,
+      generation: null,
       calibrationState: stored === undefined ? 'none' : waits ? 'waiting' : 'stale',
       calibration: waits ? (stored ?? null) : null,
       mmPerPx,
     };
   }
-  const state = calibrationState(stored, memory, scoreRule);
+  const { memory } = known;
+  const { generation, state, inForce } = await calibrationOf(parts, known);
   const mismatch = extractorMismatch(memory, extractor);
   return {
     memory,
     refusal: mismatch?.message ?? null,
     borrowed,
+    generation,
     calibrationState: state,
-    calibration: mismatch === null && state === 'valid' ? (stored ?? null) : null,
+    calibration: mismatch === null ? inForce : null,
     mmPerPx,
   };
 }

@@ -3,12 +3,13 @@ import type { PatchGrid } from '../patchcore/grid.ts';
 import type { ScoreMode } from '../patchcore/image_score.ts';
 import type { ShapeSpec } from '../patchcore/roi_mask.ts';
 import type { DatasetStore } from '../store/dataset_store.ts';
+import type { ReadMemory } from '../store/generations.ts';
 import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey, ModelPlace } from '../store/places.ts';
 import type { FittedMemory } from '../workers/vision.ts';
 import { calibrationState } from './calibration_state.ts';
 import { type PictureSource, sampleSources } from './embed_pictures.ts';
-import type { KnownMemories } from './known_memories.ts';
+import { type KnownMemories, readMemoryOf } from './known_memories.ts';
 import {
   embedForFit,
   type FitHooks,
@@ -150,12 +151,14 @@ async function sourcesOf(
   return sampleSources(datasets, key, ok, shape);
 }
 
-/** Counts the fits of a place; a memory that is there but cannot be read was one of them. */
-async function nextGeneration({ memories }: FitParts, place: ModelPlace): Promise<number> {
+/** Counts the memories of a place; one that is there but cannot be read was one of them. */
+async function nextGeneration({ memories, models }: FitParts, place: ModelPlace): Promise<number> {
+  const numbersOf = async (memory: ReadMemory | null) => (await models.generations.numbersOf(place, memory)).next;
   try {
-    return ((await memories.at(place))?.memory.generation ?? 0) + 1;
+    const known = await memories.at(place);
+    return await numbersOf(known === null ? null : readMemoryOf(known));
   } catch (error) {
-    if (error instanceof InspectionError && error.code === 'damaged_file') return 2;
+    if (error instanceof InspectionError && error.code === 'damaged_file') return Math.max(2, await numbersOf(null));
     throw error;
   }
 }
@@ -176,10 +179,17 @@ async function commit(
     const staged = await models.stageEncodedMemory(key, fitted.encoded);
     try {
       return await parts.turns.take(staged.place.npzPath, async () => {
-        const calibration = await calibrationAfterFit(parts, staged.place, { memoryId: staged.memoryId, generation });
+        let calibration: FitReport['calibration'] = (await isCalibrationDamaged(parts, staged.place))
+          ? 'damaged'
+          : 'none';
+        const memory = { memoryId: staged.memoryId, generation, fingerprint: parts.extractor.fingerprint };
         await models.setRecipeMmPerPx(key.recipeId, mmPerPx, {
           done: 'The memory was replaced and answers from now on',
-          commit: () => staged.commit(),
+          commit: () =>
+            staged.commit((before) => {
+              calibration = calibrationState(before, memory, parts.scoreRule) === 'valid' ? 'kept' : 'stale';
+              return calibration === 'kept';
+            }),
         });
         return calibration;
       });
@@ -189,18 +199,13 @@ async function commit(
   });
 }
 
-async function calibrationAfterFit(
-  { models, extractor, scoreRule }: FitParts,
-  place: ModelPlace,
-  fitted: { readonly memoryId: string; readonly generation: number },
-): Promise<FitReport['calibration']> {
+async function isCalibrationDamaged({ models }: FitParts, place: ModelPlace): Promise<boolean> {
   try {
-    const calibration = await models.readCalibration(place);
-    const state = calibrationState(calibration, { ...fitted, fingerprint: extractor.fingerprint }, scoreRule);
-    return state === 'valid' ? 'kept' : state;
+    await models.readCalibration(place);
+    return false;
   } catch (error) {
-    // The fit is done; a file that only a new calibration can mend is no reason to call it failed.
-    if (error instanceof InspectionError && error.code === 'damaged_file') return 'damaged';
+    // Only a new calibration can mend it: no reason to call the fit failed.
+    if (error instanceof InspectionError && error.code === 'damaged_file') return true;
     throw error;
   }
 }

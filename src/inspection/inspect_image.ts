@@ -11,7 +11,7 @@ import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey } from '../store/places.ts';
 import { sha256Hex } from '../store/sha256.ts';
 import type { PreparedPicture, Vision } from '../workers/vision.ts';
-import { calibrationState } from './calibration_state.ts';
+import { calibrationOf } from './calibration_state.ts';
 import type { DriftWatch } from './drift_watch.ts';
 import { type Explanation, explain } from './explain.ts';
 import type { NamedBytes } from './fit_model.ts';
@@ -56,14 +56,20 @@ export interface InspectionParams {
 export interface Inspection {
   /** The memory that was asked. */
   readonly memoryId: string;
+  /** Its number among the memories that its place has had. */
+  readonly generation: number;
   /**
    * Whether the memory was fitted from this very picture, byte for byte: its score is then lower than that of its like. Null:
    * the memory does not say what it was fitted from.
    */
   readonly inMemory: boolean | null;
+  /** Hex, of the picture as it was sent. */
+  readonly pictureSha256: string;
   readonly score: number;
-  /** Null: not calibrated, or the calibration belongs to another memory. */
+  /** Null: not calibrated, or the calibration belongs to another memory and is not to be kept. */
   readonly threshold: number | null;
+  /** There is a calibration, of another memory or score rule; where `threshold` is not null it judges all the same. */
+  readonly calibrationStale: boolean;
   readonly decision: 'ok' | 'ng' | null;
   /** As `decision`, but `review` between the calibration's review threshold and its threshold. */
   readonly verdict: 'ok' | 'review' | 'ng' | null;
@@ -91,6 +97,7 @@ export interface InspectParts {
   readonly extractor: ExtractorInfo;
   readonly scoreRule: ScoreRule;
   readonly areaMm2Thr: number;
+  readonly keepCalibration: boolean;
   /** Null: this is no picture from the line. */
   readonly driftWatch: DriftWatch | null;
 }
@@ -116,7 +123,9 @@ export async function inspectImage(
     sha256Hex(request.picture.bytes),
     vision.prepare(request.picture.bytes, request.picture.name, signal),
   ]);
-  const { place, memory, calibration, measured } = await measureWithOneModel(parts, request, picture, signal);
+  const { known, bound, measured } = await measureWithOneModel(parts, request, picture, signal);
+  const { place, memory } = known;
+  const calibration = bound.inForce;
 
   const threshold = calibration?.threshold ?? null;
   const wantsReasons = request.explain === true && measured.matches !== null;
@@ -146,16 +155,20 @@ export async function inspectImage(
       `The score of this picture is ${drawing.score}, which judges nothing; fit this role and ROI again.`,
     );
   }
-  if (calibration !== null && parts.driftWatch !== null) {
+  // Scores of another memory are no reference.
+  if (calibration !== null && bound.state === 'valid' && parts.driftWatch !== null) {
     const { brightness } = picture;
     parts.driftWatch.observe(place.npzPath, { calibration, memory }, { score: drawing.score, brightness });
   }
   const { height, width } = parts.extractor.preprocessing;
   return {
     memoryId: memory.memoryId,
+    generation: bound.generation,
+    calibrationStale: bound.state === 'stale',
     inMemory: memory.pictures.some((fitted) => fitted.sha256 !== null)
       ? memory.pictures.some((fitted) => fitted.sha256 === sha256)
       : null,
+    pictureSha256: sha256,
     score: drawing.score,
     threshold,
     decision: threshold === null ? null : drawing.score >= threshold ? 'ng' : 'ok',
@@ -221,13 +234,16 @@ async function measureWithOneModel(
   signal: AbortSignal | undefined,
 ) {
   for (let attempt = 0; attempt < maxReplacements; attempt++) {
-    const { place, address, memory } = await requireMemory(parts, key);
-    const stored = await parts.models.readCalibration(place);
-    const state = calibrationState(stored, memory, parts.scoreRule);
-    const measured = await parts.vision.measure(picture, address, { matches, signal });
-    if (measured.memoryId === memory.memoryId) {
-      return { place, memory, calibration: state === 'valid' ? (stored ?? null) : null, measured };
-    }
+    const known = await requireMemory(parts, key);
+    const { place, address, memory } = known;
+    const measured = await parts.vision.measure(picture, address, { matches, signal }).catch((error: unknown) => {
+      if (error instanceof InspectionError && error.code === 'damaged_file') parts.memories.forget(known);
+      throw error;
+    });
+    if (measured.memoryId !== memory.memoryId) continue;
+    const bound = await calibrationOf(parts, known);
+    // Read while its memory was the live one: an older generation may be pruned under the reader.
+    if ((await parts.models.address(place))?.stamp === address.stamp) return { known, bound, measured };
   }
   throw new InspectionError(
     'not_ready',

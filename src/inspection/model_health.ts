@@ -1,9 +1,7 @@
-import type { ModelStore } from '../store/model_store.ts';
 import type { ModelKey } from '../store/places.ts';
-import { type CalibrationState, calibrationState } from './calibration_state.ts';
+import { type CalibrationParts, type CalibrationState, calibrationOf } from './calibration_state.ts';
 import type { DriftReport, DriftWatch } from './drift_watch.ts';
 import type { KnownMemories } from './known_memories.ts';
-import type { ScoreRule } from './score_rule.ts';
 
 export interface ModelHealth {
   readonly memoryFitted: boolean;
@@ -12,10 +10,8 @@ export interface ModelHealth {
   readonly drift: DriftReport;
 }
 
-export interface ModelHealthParts {
-  readonly models: ModelStore;
+export interface ModelHealthParts extends CalibrationParts {
   readonly memories: KnownMemories;
-  readonly scoreRule: ScoreRule;
   readonly driftWatch: DriftWatch;
 }
 
@@ -24,21 +20,18 @@ export interface ModelHealthParts {
  *
  * @throws InspectionError `damaged_file`
  */
-export async function modelHealth(
-  { models, memories, scoreRule, driftWatch }: ModelHealthParts,
-  key: ModelKey,
-): Promise<ModelHealth> {
+export async function modelHealth(parts: ModelHealthParts, key: ModelKey): Promise<ModelHealth> {
+  const { models, memories, driftWatch } = parts;
   const { place } = await models.locate(key);
   const known = await memories.at(place);
   if (known === null) {
     return { memoryFitted: false, calibration: 'none', drift: driftWatch.of(place.npzPath, null) };
   }
-  const stored = await models.readCalibration(place);
-  const state = calibrationState(stored, known.memory, scoreRule);
-  const inForce = state === 'valid' ? (stored ?? null) : null;
+  const { state, inForce } = await calibrationOf(parts, known);
+  const watched = state === 'valid' ? inForce : null;
   return {
     memoryFitted: true,
     calibration: state,
-    drift: driftWatch.of(place.npzPath, inForce === null ? null : { calibration: inForce, memory: known.memory }),
+    drift: driftWatch.of(place.npzPath, watched === null ? null : { calibration: watched, memory: known.memory }),
   };
 }

@@ -3,7 +3,7 @@ export interface Turns {
   take<T>(name: string, work: () => Promise<T>): Promise<T>;
 }
 
-/** In this process only; several processes on one models folder are not kept apart. */
+/** In this process only; processes that share a models folder are kept apart by the lock of each model's files. */
 export function createTurns(): Turns {
   const last = new Map<string, Promise<unknown>>();
   return {

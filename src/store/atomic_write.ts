@@ -1,6 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, unlink } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import {
+  copyFile,
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  rename,
+  rm,
+  unlink,
+} from 'node:fs/promises';
+import { basename, join, sep } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { inParallel } from './in_parallel.ts';
 
@@ -9,7 +21,7 @@ import { inParallel } from './in_parallel.ts';
  * then renamed: a reader sees the whole old file or the whole new one, after a power cut as well.
  */
 
-const TEMP_PREFIX = '.tmp-';
+export const TEMP_PREFIX = '.tmp-';
 /** One write call may not exceed 2 GiB; smaller steps cost nothing. */
 const WRITE_STEP_BYTES = 64 * 1024 * 1024;
 /**
@@ -18,11 +30,13 @@ const WRITE_STEP_BYTES = 64 * 1024 * 1024;
  */
 const WRITERS = 3;
 
-/** One file to be, without its folder. */
-export interface NewFile {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
+/**
+ * One file to be, without its folder. With `sameAs`, the path of a synced file of the store, it becomes another name of that
+ * file where the file system has hard links, else a copy.
+ */
+export type NewFile =
+  | { readonly name: string; readonly bytes: Uint8Array }
+  | { readonly name: string; readonly sameAs: string };
 
 /** One step of a commit: let a staged file (or several, in their order) appear by name, or let an old file vanish. */
 export type CommitStep = { readonly publish: string | readonly string[] } | { readonly remove: string };
@@ -32,6 +46,8 @@ export type AfterFailure = 'keep' | 'take_back';
 
 /** Files written and synced under temp names, invisible until committed. Commit or discard exactly once. */
 export interface StagedFiles {
+  /** Where a staged file lies until it is published. */
+  pathOf(name: string): string;
   /**
    * Takes the steps in order and syncs the folder after each, so that a power cut keeps a prefix of them. Without steps:
    * publishes every file in the order given. A failure discards what is not yet published and leaves the steps already
@@ -50,11 +66,15 @@ export function errnoOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
-const unavailable: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ESTALE']);
+const unavailable: ReadonlySet<string> = new Set([
+  ...['EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ESTALE'],
+  // Not what was expected there: a link in a circle, a file in place of a folder or the other way, a folder gone meanwhile.
+  ...['ELOOP', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ENOTEMPTY', 'ENOENT'],
+]);
 
 /**
  * Names what a plant can mend: a full disk or quota `storage_full`; missing rights, a read-only or failing disk, too many
- * open files `storage_unavailable`. Any other error is returned as it is.
+ * open files, something else where a folder must be `storage_unavailable`. Any other error is returned as it is.
  *
  * @param replaced names of the files that were replaced before it failed
  */
@@ -123,6 +143,24 @@ async function writeTemp(path: string, bytes: Uint8Array): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** What file systems without hard links answer, and those that allow a file no further one. */
+const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EXDEV', 'EMLINK']);
+
+async function linkOrCopy(from: string, path: string): Promise<void> {
+  try {
+    await link(from, path);
+  } catch (error) {
+    if (!withoutLinks.has(errnoOf(error) ?? '')) throw error;
+    await copyFile(from, path);
+    const handle = await open(path, 'r+');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   }
 }
 
@@ -218,10 +256,14 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
     await Promise.all(left.map(removeIfThere));
   }
 
-  async function publish(name: string): Promise<void> {
+  function pathOf(name: string): string {
     const temp = temps.get(name);
     if (temp === undefined) throw new InspectionError('internal_error', `The file '${name}' is not staged.`);
-    await rename(temp, join(folder, name));
+    return temp;
+  }
+
+  async function publish(name: string): Promise<void> {
+    await rename(pathOf(name), join(folder, name));
     temps.delete(name);
     replaced.push(name);
   }
@@ -256,17 +298,17 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
   }
 
   try {
-    await inParallel(files, WRITERS, async ({ name, bytes }) => {
-      await requireNoFolder(folder, name);
+    await inParallel(files, WRITERS, async (file) => {
+      await requireNoFolder(folder, file.name);
       const temp = join(folder, `${TEMP_PREFIX}${randomUUID()}`);
-      temps.set(name, temp);
-      await writeTemp(temp, bytes);
+      temps.set(file.name, temp);
+      await ('bytes' in file ? writeTemp(temp, file.bytes) : linkOrCopy(file.sameAs, temp));
     });
   } catch (error) {
     await Promise.allSettled([discard()]);
     throw storageError(error);
   }
-  return { commit, discard };
+  return { pathOf, commit, discard };
 }
 
 /**
@@ -278,6 +320,36 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
 export async function writeFileAtomically(folder: string, file: NewFile): Promise<void> {
   const staged = await stageFiles(folder, [file]);
   await staged.commit();
+}
+
+/**
+ * Makes a folder with files: complete and synced before it appears by its name.
+ *
+ * @param parent exists already
+ * @param name nothing has this name yet
+ * @throws InspectionError `storage_full`, `storage_unavailable`; nothing by that name is there then
+ */
+export async function createFolder(parent: string, name: string, files: readonly NewFile[]): Promise<void> {
+  const temp = join(parent, `${TEMP_PREFIX}${randomUUID()}`);
+  try {
+    await mkdir(temp);
+    const staged = await stageFiles(temp, files);
+    await staged.commit([{ publish: files.map((file) => file.name) }]);
+    await moveFolder(parent, basename(temp), name);
+  } catch (error) {
+    await Promise.allSettled([rm(temp, { recursive: true, force: true })]);
+    throw storageError(error);
+  }
+}
+
+/** Gives a folder another name in its parent. @throws InspectionError `storage_unavailable`, `storage_full` */
+export async function moveFolder(parent: string, from: string, to: string): Promise<void> {
+  try {
+    await rename(join(parent, from), join(parent, to));
+    await syncFolder(parent);
+  } catch (error) {
+    throw storageError(error);
+  }
 }
 
 /**

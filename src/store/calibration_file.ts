@@ -17,6 +17,8 @@ export interface CalibrationFile {
   readonly p5_ng?: number | null | undefined;
   /** Of the memory it was made for; null when calibrated before a memory existed; absent in the predecessor's files. */
   readonly memory_id?: string | null | undefined;
+  /** Of the memory as well: the generation it was made for. Absent in files of earlier versions. */
+  readonly model_generation?: number | null | undefined;
   /** The score rule of the scores it was made from; absent in the predecessor's files. */
   readonly image_score_percentile?: number | undefined;
   /** Of the good parts it was made from, ascending, perhaps thinned. */
@@ -28,7 +30,7 @@ export interface CalibrationFile {
 
 const finite = z.number().optional();
 
-const calibrationSchema = z.looseObject({
+export const calibrationSchema = z.looseObject({
   threshold: z.number(),
   score_percentile: z.number().min(0).max(100).optional(),
   area_mm2_thr: z.number().nonnegative().optional(),
@@ -40,6 +42,7 @@ const calibrationSchema = z.looseObject({
   p5_ng: finite.nullable().catch(undefined),
   // Whose threshold this is decides whether it may judge: an unusable value must not read as "anybody's".
   memory_id: z.string().nullish(),
+  model_generation: z.int().nullish().catch(undefined),
   image_score_percentile: finite,
   review_threshold: z.number().nullish(),
   ok_scores: z.array(z.number()).optional().catch(undefined),

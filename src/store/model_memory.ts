@@ -104,6 +104,8 @@ export interface EncodedMemory {
   readonly npz: Uint8Array;
   readonly index: Uint8Array;
   readonly memoryId: string;
+  /** As its metadata says. */
+  readonly generation: number;
 }
 
 /** No picture has more patches on a side; a larger number is damage. */
@@ -227,7 +229,7 @@ export function encodeMemory({ bank, grid, metadata, sources, position }: NewMem
       pos_weight: { dtype: 'float64', shape: [], data: Float64Array.of(position.weight) },
     }),
   });
-  return { npz, index: encodeFlatL2(bank), memoryId };
+  return { npz, index: encodeFlatL2(bank), memoryId, generation: metadata.generation };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { ensureFolder, errnoOf, removeStaleTemps, stageFiles, writeFileAtomically } from './atomic_write.ts';
-import { type CalibrationFile, decodeCalibration, encodeCalibration } from './calibration_file.ts';
+import type { CalibrationFile } from './calibration_file.ts';
 import { decodeFlatL2, encodeFlatL2 } from './faiss_file.ts';
 import {
   idsOfModelFileBase,
@@ -10,6 +10,14 @@ import {
   modelKeyOfFolder,
   recipeFolder,
 } from './file_names.ts';
+import {
+  createGenerations,
+  GENERATIONS_FOLDER,
+  type GenerationOptions,
+  type Generations,
+  readBeside,
+} from './generations.ts';
+import { withLock } from './model_lock.ts';
 import { type EncodedMemory, readModelMemory, type StoredMemory } from './model_memory.ts';
 import {
   candidatePlaces,
@@ -21,7 +29,7 @@ import {
   RECIPES_FOLDER,
 } from './places.ts';
 import { decodeRecipe, encodeRecipe, RECIPE_FILE, type RecipeFile, sameScale } from './recipe_file.ts';
-import { fileStamp, listFolder, readStoredFile } from './stored_file.ts';
+import { fileStamp, listEntries, listFolder, readStoredFile, requireInside } from './stored_file.ts';
 
 /** Where the answer for a key comes from, all of it. */
 export interface LocatedModel {
@@ -42,15 +50,17 @@ export interface StagedMemory {
   readonly place: ModelPlace;
   readonly memoryId: string;
   /**
-   * Makes the memory the one that answers. The old index goes first, then the npz is replaced, then the new index
-   * appears, each synced before the next: a crash at any moment leaves the old memory or the new one, and never an index
-   * beside a memory it was not made from. At worst the index is missing, and a missing one is rebuilt.
+   * Makes the memory the one that answers. Its generation is written first. Then the old index goes, the npz is replaced,
+   * and the new index appears, each synced before the next: a crash at any moment leaves the old memory or the new one,
+   * each with its own calibration, and never an index beside a memory it was not made from. At worst the index is missing,
+   * and a missing one is rebuilt.
    *
-   * The calibration is left as it is; its `memory_id` tells whose it is.
+   * The calibration beside the npz is left as it is; its `memory_id` tells whose it is.
    *
-   * @throws InspectionError `storage_full`; what is staged is removed
+   * @param keeps whether the calibration that counts until now counts for this memory as well; default: no
+   * @throws InspectionError `storage_full`; `not_ready`; what is staged is removed
    */
-  commit(): Promise<LocatedModel>;
+  commit(keeps?: (calibration: CalibrationFile) => boolean): Promise<LocatedModel>;
   discard(): Promise<void>;
 }
 
@@ -76,13 +86,15 @@ export interface ListedModel {
 }
 
 /**
- * Fitted models on disk. Readers never see half a file, whoever writes. Two writers of one model: the later one wins,
- * file by file; keep them apart where that matters.
+ * Fitted models on disk. Readers never see half a file, whoever writes. Changes of one model come one after the
+ * other, also those of other processes; the later one wins.
  *
  * Errors of every method: `damaged_file` and `storage_full` as named, `invalid_value` for ids that cannot be file names;
  * other file errors (permissions, a broken disk) come as Node gives them, with a path in their text: do not show it.
  */
 export interface ModelStore {
+  /** What the memories of a place have been, and which of them is live. */
+  readonly generations: Omit<Generations, 'publish' | 'calibrate' | 'alone'>;
   /** The first candidate place that has a memory; without any the own place, where a calibration may lie. */
   locate(key: ModelKey): Promise<LocatedModel>;
   /** Where a model of this key is written. */
@@ -95,10 +107,15 @@ export interface ModelStore {
   stageEncodedMemory(key: ModelKey, encoded: EncodedMemory): Promise<StagedMemory>;
   /** Compares the index with the bank and rewrites it from the bank unless equal. Heavy: reads the whole index. */
   ensureIndex(place: ModelPlace, memory: StoredMemory): Promise<IndexState>;
-  /** The place's own calibration; undefined when there is none. @throws InspectionError `damaged_file` */
+  /**
+   * The calibration beside the place; undefined when there is none. Whose it is, its `memory_id` tells; the one of a memory
+   * is told by {@link Generations.boundTo}.
+   *
+   * @throws InspectionError `damaged_file`
+   */
   readCalibration(place: ModelPlace): Promise<CalibrationFile | undefined>;
-  /** Replaces the place's calibration as a whole. */
-  writeCalibration(place: ModelPlace, calibration: CalibrationFile): Promise<void>;
+  /** Replaces the calibration of the live memory, or of the place, as a whole. @see Generations.calibrate */
+  writeCalibration(place: ModelPlace, calibration: CalibrationFile, stamp?: string): Promise<void>;
   /** Empty when the recipe has no file yet. @throws InspectionError `damaged_file` */
   readRecipe(recipeId: string): Promise<RecipeFile>;
   /**
@@ -124,7 +141,8 @@ export interface ModelStore {
  * Keeps models under `modelsDir` as section 3 of the contract says. Touches nothing until a method is called; the folder
  * need not exist.
  */
-export function createModelStore(modelsDir: string): ModelStore {
+export function createModelStore(modelsDir: string, options: Partial<GenerationOptions> = {}): ModelStore {
+  const generations = createGenerations(modelsDir, options);
   // One change of recipe files at a time: read, compare, write must not interleave.
   let recipeTurn: Promise<unknown> = Promise.resolve();
   function inTurn<T>(turn: () => Promise<T>): Promise<T> {
@@ -137,13 +155,16 @@ export function createModelStore(modelsDir: string): ModelStore {
   async function locate(key: ModelKey): Promise<LocatedModel> {
     const places = candidatePlaces(modelsDir, key);
     for (const place of places) {
+      await requireInside(modelsDir, place.npzPath);
+      await requireInside(modelsDir, place.calibrationPath);
       const stamp = await fileStamp(place.npzPath);
       if (stamp !== undefined) return { place, hasMemory: true, stamp };
     }
     return { place: ownPlace(modelsDir, key), hasMemory: false, stamp: undefined };
   }
 
-  async function stageEncodedMemory(key: ModelKey, { npz, index, memoryId }: EncodedMemory): Promise<StagedMemory> {
+  async function stageEncodedMemory(key: ModelKey, encoded: EncodedMemory): Promise<StagedMemory> {
+    const { npz, index, memoryId, generation } = encoded;
     const place = ownPlace(modelsDir, key);
     const npzName = basename(place.npzPath);
     const indexName = basename(place.indexPath);
@@ -155,8 +176,20 @@ export function createModelStore(modelsDir: string): ModelStore {
       place,
       memoryId,
       discard: staged.discard,
-      async commit() {
-        await staged.commit([{ remove: indexName }, { publish: npzName }, { publish: indexName }]);
+      async commit(keeps = () => false) {
+        try {
+          await generations.publish(place, {
+            staged,
+            steps: [{ remove: indexName }, { publish: npzName }, { publish: indexName }],
+            npz,
+            memoryId,
+            generation,
+            madeBy: 'fit',
+            calibrationAfter: (before) => (before !== undefined && keeps(before) ? before : undefined),
+          });
+        } finally {
+          await staged.discard();
+        }
         const stamp = await fileStamp(place.npzPath);
         return { place, hasMemory: stamp !== undefined, stamp };
       },
@@ -169,19 +202,16 @@ export function createModelStore(modelsDir: string): ModelStore {
     const name = basename(place.indexPath);
     const folder = await ensureFolder(modelsDir, place.segments);
     const staged = await stageFiles(folder, [{ name, bytes: encodeFlatL2(memory.bank) }]);
-    // A fit may have replaced the memory since it was read; an index of the old one must not appear beside the new.
-    if ((await fileStamp(place.npzPath)) !== memory.stamp) {
+    try {
+      return await generations.alone(place, async () => {
+        // A fit may have replaced the memory since it was read; an index of the old one must not appear beside the new.
+        if ((await fileStamp(place.npzPath)) !== memory.stamp) return 'outdated';
+        await staged.commit();
+        return state;
+      });
+    } finally {
       await staged.discard();
-      return 'outdated';
     }
-    await staged.commit();
-    return state;
-  }
-
-  async function writeCalibration(place: ModelPlace, calibration: CalibrationFile): Promise<void> {
-    const bytes = encodeCalibration(calibration);
-    const folder = await ensureFolder(modelsDir, place.segments);
-    await writeFileAtomically(folder, { name: basename(place.calibrationPath), bytes });
   }
 
   async function readRecipe(recipeId: string): Promise<RecipeFile> {
@@ -191,29 +221,49 @@ export function createModelStore(modelsDir: string): ModelStore {
 
   async function replaceRecipeInTurn(recipeId: string, mmPerPx: number): Promise<void> {
     requirePositive(mmPerPx);
-    const recipe = await readRecipe(recipeId).catch((error: unknown): RecipeFile => {
-      if (error instanceof InspectionError && error.code === 'damaged_file') return {};
-      throw error;
+    await lockedRecipe(recipeId, async (folder) => {
+      const recipe = await readRecipe(recipeId).catch((error: unknown): RecipeFile => {
+        if (error instanceof InspectionError && error.code === 'damaged_file') return {};
+        throw error;
+      });
+      await writeFileAtomically(folder, { name: RECIPE_FILE, bytes: encodeRecipe({ ...recipe, mm_per_px: mmPerPx }) });
     });
-    const folder = await ensureFolder(modelsDir, [RECIPES_FOLDER, recipeFolder(recipeId)]);
-    await writeFileAtomically(folder, { name: RECIPE_FILE, bytes: encodeRecipe({ ...recipe, mm_per_px: mmPerPx }) });
   }
 
   async function setRecipeInTurn(recipeId: string, mmPerPx: number, change?: ScaledChange): Promise<number> {
     requirePositive(mmPerPx);
-    const recipe = await readRecipe(recipeId);
-    if (recipe.mm_per_px !== undefined) {
-      if (!sameScale(recipe.mm_per_px, mmPerPx)) {
-        throw new InspectionError(
-          'mm_per_px_conflict',
-          `Recipe '${recipeId}' has mm_per_px ${recipe.mm_per_px}, this request says ${mmPerPx}. ` +
-            'Send the same value, or use another recipe for another scale.',
-        );
-      }
-      await change?.commit();
-      return recipe.mm_per_px;
-    }
+    if ((await readRecipe(recipeId)).mm_per_px !== undefined) return await keepScale(recipeId, mmPerPx, change);
+    // Of all processes, one sets the first.
+    return await lockedRecipe(recipeId, async (folder) => {
+      const recipe = await readRecipe(recipeId);
+      if (recipe.mm_per_px !== undefined) return await keepScale(recipeId, mmPerPx, change);
+      return await setFirstScale(folder, recipe, { recipeId, mmPerPx, change });
+    });
+  }
+
+  async function lockedRecipe<T>(recipeId: string, work: (folder: string) => Promise<T>): Promise<T> {
     const folder = await ensureFolder(modelsDir, [RECIPES_FOLDER, recipeFolder(recipeId)]);
+    return await withLock(folder, RECIPE_FILE, () => work(folder), options.lock);
+  }
+
+  async function keepScale(recipeId: string, mmPerPx: number, change?: ScaledChange): Promise<number> {
+    const { mm_per_px: scale = mmPerPx } = await readRecipe(recipeId);
+    if (!sameScale(scale, mmPerPx)) {
+      throw new InspectionError(
+        'mm_per_px_conflict',
+        `Recipe '${recipeId}' has mm_per_px ${scale}, this request says ${mmPerPx}. ` +
+          'Send the same value, or use another recipe for another scale.',
+      );
+    }
+    await change?.commit();
+    return scale;
+  }
+
+  async function setFirstScale(
+    folder: string,
+    recipe: RecipeFile,
+    { recipeId, mmPerPx, change }: { recipeId: string; mmPerPx: number; change: ScaledChange | undefined },
+  ): Promise<number> {
     const bytes = encodeRecipe({ ...recipe, mm_per_px: mmPerPx });
     const staged = await stageFiles(folder, [{ name: RECIPE_FILE, bytes }]);
     try {
@@ -231,6 +281,7 @@ export function createModelStore(modelsDir: string): ModelStore {
   }
 
   return {
+    generations,
     locate,
     ownPlace: (key) => ownPlace(modelsDir, key),
     async address({ npzPath }) {
@@ -240,11 +291,8 @@ export function createModelStore(modelsDir: string): ModelStore {
     readMemory: (place) => readModelMemory(place.npzPath),
     stageEncodedMemory,
     ensureIndex,
-    async readCalibration(place) {
-      const file = await readStoredFile(place.calibrationPath);
-      return file && decodeCalibration(file.bytes, basename(place.calibrationPath));
-    },
-    writeCalibration,
+    readCalibration: readBeside,
+    writeCalibration: generations.calibrate,
     readRecipe,
     setRecipeMmPerPx: (recipeId, mmPerPx, change) => inTurn(() => setRecipeInTurn(recipeId, mmPerPx, change)),
     replaceRecipeMmPerPx: (recipeId, mmPerPx) => inTurn(() => replaceRecipeInTurn(recipeId, mmPerPx)),
@@ -252,7 +300,8 @@ export function createModelStore(modelsDir: string): ModelStore {
     async removeStaleTemps(nowMs, olderThanMs) {
       let removed = 0;
       for (const segments of await foldersOf(modelsDir)) {
-        removed += await removeStaleTemps(join(modelsDir, ...segments), nowMs, olderThanMs);
+        for (const folder of await withGenerationFolders(join(modelsDir, ...segments)))
+          removed += await removeStaleTemps(folder, nowMs, olderThanMs);
       }
       return removed;
     },
@@ -302,6 +351,18 @@ async function foldersOf(modelsDir: string): Promise<string[][]> {
     for (const keyFolder of await listFolder(join(modelsDir, RECIPES_FOLDER, recipe))) {
       if (keyFolder !== 'datasets') folders.push([RECIPES_FOLDER, recipe, keyFolder]);
     }
+  }
+  return folders;
+}
+
+/** A folder of models and the folders of their generations. */
+async function withGenerationFolders(folder: string): Promise<string[]> {
+  const folders = [folder];
+  const generations = join(folder, GENERATIONS_FOLDER);
+  for (const base of (await listEntries(generations)).folders) {
+    const ofModel = join(generations, base);
+    const numbers = (await listEntries(ofModel)).folders;
+    folders.push(ofModel, ...numbers.map((name) => join(ofModel, name)));
   }
   return folders;
 }

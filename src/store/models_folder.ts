@@ -7,6 +7,7 @@ import {
   modelKeyFolder,
   modelKeyOfFolder,
 } from './file_names.ts';
+import { GENERATIONS_FOLDER } from './generations.ts';
 import { DEFAULT_RECIPE, type ModelPlace, modelPlace, RECIPES_FOLDER } from './places.ts';
 import { RECIPE_FILE } from './recipe_file.ts';
 import { listEntries, listFolder } from './stored_file.ts';
@@ -50,6 +51,7 @@ const DATASETS_FOLDER = 'datasets';
 /** No request can name it. */
 const RESERVED_RECIPE = 'last';
 const UNKNOWN = 'neither a model, a scale nor a dataset';
+const EARLIER = 'earlier memories; the ones that answer are read';
 const SPECIAL = 'a link or a special file; links are not followed';
 
 /**
@@ -150,8 +152,9 @@ export async function readModelsFolder(folder: string): Promise<ModelsFolder> {
   findModels([], root.files, DEFAULT_RECIPE);
   passOver(
     [],
-    root.folders.filter((name) => name !== RECIPES_FOLDER),
+    root.folders.filter((name) => name !== RECIPES_FOLDER && !isGenerations(name)),
   );
+  passOver([], root.folders.filter(isGenerations), EARLIER);
   const underRecipes = root.folders.includes(RECIPES_FOLDER)
     ? await entriesOf([RECIPES_FOLDER])
     : { files: [], folders: [] };
@@ -175,7 +178,11 @@ export async function readModelsFolder(folder: string): Promise<ModelsFolder> {
         continue;
       }
       const entries = await entriesOf(below);
-      passOver(below, entries.folders);
+      passOver(
+        below,
+        entries.folders.filter((name) => !isGenerations(name)),
+      );
+      passOver(below, entries.folders.filter(isGenerations), EARLIER);
       findModels(below, entries.files, recipeId, name);
     }
   }
@@ -185,6 +192,10 @@ export async function readModelsFolder(folder: string): Promise<ModelsFolder> {
 /** Undefined for the hashed form, which does not tell. */
 function keyOf(keyFolder: string): string | undefined {
   return modelKeyOfFolder(keyFolder) ?? (keyFolder.startsWith('~') ? undefined : keyFolder);
+}
+
+function isGenerations(name: string): boolean {
+  return name === GENERATIONS_FOLDER;
 }
 
 function isLabel(name: string): name is SampleLabel {

@@ -1,5 +1,5 @@
 import { lstat, open, readdir, realpath, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join, sep } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { errnoOf, isTempName, storageError } from './atomic_write.ts';
 
@@ -118,6 +118,23 @@ export async function realFolder(root: string, segments: readonly string[]): Pro
     `The folder '${segments.join('/')}' of the store leads elsewhere, through a link or because the disk ignores case; ` +
       'nothing was read or changed there. Replace the link by a folder, or choose another name.',
   );
+}
+
+/**
+ * Refuses a file that a link leads to from `root` (itself allowed to be a link) to somewhere outside. Links that stay inside
+ * may be; so may a file that is not there.
+ *
+ * @throws InspectionError `damaged_file`, by the file's name in the store
+ */
+export async function requireInside(root: string, path: string): Promise<void> {
+  try {
+    const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
+    if (real.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) return;
+  } catch (error) {
+    if (isAbsence(error)) return;
+    throw storageError(error);
+  }
+  throw damagedFile(basename(path), 'it, or a folder above it, is a link that leads out of the models folder');
 }
 
 /** A regular file as it lies in its folder. */

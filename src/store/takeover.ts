@@ -1,6 +1,9 @@
 import { basename, join } from 'node:path';
 import { ensureFolder, stageFiles, writeFileAtomically } from './atomic_write.ts';
+import { type CalibrationFile, decodeCalibration } from './calibration_file.ts';
 import { metaNameOf } from './dataset_names.ts';
+import { createGenerations } from './generations.ts';
+import { decodeMemory } from './model_memory.ts';
 import { type ModelPlace, RECIPES_FOLDER } from './places.ts';
 import { encodeRecipe, RECIPE_FILE, type RecipeFile } from './recipe_file.ts';
 import { readStoredFile, realFolder } from './stored_file.ts';
@@ -75,9 +78,12 @@ function equal(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /**
- * Puts a model in a place, whatever was there. Index and calibration go first and come last, each step synced: a crash leaves
- * the old memory or the new one, and never an index or a calibration beside a memory it was not made from.
+ * Puts a model in a place as its newest generation, whatever was there. Index and calibration go first and come last, each
+ * step synced: a crash leaves the old memory or the new one, each with its own calibration, and never an index or a
+ * calibration beside a memory it was not made from. No generation is pruned here: how many are kept is the service's.
  *
+ * @param files a memory and a calibration that can be read
+ * @throws InspectionError `not_ready` when another process is changing the same model for too long
  * @throws InspectionError `storage_full`, `storage_unavailable`; `damaged_file` where a link leads out of the folder
  */
 export async function writeModel(modelsDir: string, place: ModelPlace, files: ModelFiles): Promise<void> {
@@ -90,13 +96,27 @@ export async function writeModel(modelsDir: string, place: ModelPlace, files: Mo
     { name: index, bytes: files.index },
     ...calibrations,
   ]);
-  await staged.commit([
-    { remove: index },
-    { remove: calibration },
-    { publish: npz },
-    { publish: index },
-    ...calibrations.map(({ name }) => ({ publish: name })),
-  ]);
+  try {
+    const { memoryId, metadata } = decodeMemory({ bytes: files.npz, stamp: '' }, npz);
+    const given: CalibrationFile | undefined = files.calibration && decodeCalibration(files.calibration, calibration);
+    await createGenerations(modelsDir, { keep: Number.POSITIVE_INFINITY }).publish(place, {
+      staged,
+      steps: [
+        { remove: index },
+        { remove: calibration },
+        { publish: npz },
+        { publish: index },
+        ...calibrations.map(({ name }) => ({ publish: name })),
+      ],
+      npz: files.npz,
+      memoryId,
+      generation: metadata.generation ?? 1,
+      madeBy: 'import',
+      calibrationAfter: () => given,
+    });
+  } finally {
+    await staged.discard();
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { key, type ToyService, toyService } from './toy_service.ts';
 import { chord, toyExtractor, toyPicture } from './toy_vision.ts';
@@ -129,7 +130,11 @@ describe('inspectImage', () => {
   it('does not judge by a calibration that cannot be read', async () => {
     await toy.fit();
     await toy.calibrate();
-    writeFileSync(toy.models.ownPlace(key).calibrationPath, '{"threshold":');
+    const { calibrationPath, folder, base } = toy.models.ownPlace(key);
+    writeFileSync(calibrationPath, '{"threshold":');
+    // The generation's own is the one that counts, and still good.
+    expect((await toy.inspect()).threshold).not.toBeNull();
+    writeFileSync(join(folder, 'generations', base, '1', 'generation.json'), '{"threshold":');
     await expect(toy.inspect()).rejects.toMatchObject({ code: 'damaged_file' });
   });
 

@@ -83,7 +83,7 @@ describe('removeRecipe', () => {
     const before = toy.files();
     await expect(toy.recipes.remove('line2')).rejects.toMatchObject({
       code: 'recipe_in_use',
-      message: expect.stringMatching(/"line2" holds 1 models and 3 samples \(9 files in all\); send \?force=true/),
+      message: expect.stringMatching(/"line2" holds 1 models and 3 samples \(11 files in all\); send \?force=true/),
     });
     expect(toy.files()).toEqual(before);
   });

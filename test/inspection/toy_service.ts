@@ -12,6 +12,7 @@ import { type InspectDatasetRequest, inspectDataset } from '../../src/inspection
 import { type InspectRequest, inspectImage } from '../../src/inspection/inspect_image.ts';
 import { createKnownMemories } from '../../src/inspection/known_memories.ts';
 import { listDataset, type UploadRequest, uploadSamples } from '../../src/inspection/manage_dataset.ts';
+import { listGenerations, listModels, rollBack } from '../../src/inspection/manage_models.ts';
 import { correctScale, findRecipe, listRecipes, removeRecipe } from '../../src/inspection/manage_recipes.ts';
 import { modelHealth } from '../../src/inspection/model_health.ts';
 import { reviewDataset } from '../../src/inspection/review_dataset.ts';
@@ -27,20 +28,29 @@ import { toyExtractor, toyPicture, toyVision } from './toy_vision.ts';
 export const key = { recipeId: 'default', modelKey: 'roi', roleId: 'role', roiId: 'roi' };
 
 /** The use cases on a models folder of their own, around the toy extractor. */
-export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly extractor?: ExtractorInfo } = {}) {
+export function toyService(
+  changes: {
+    readonly scoreRule?: ScoreRule;
+    readonly extractor?: ExtractorInfo;
+    readonly keepCalibration?: boolean;
+    readonly keepGenerations?: number;
+  } = {},
+) {
   const modelsDir = mkdtempSync(join(tmpdir(), 'okng-inspection-'));
-  const models = createModelStore(modelsDir);
+  const models = createModelStore(modelsDir, { quietMs: 0, keep: changes.keepGenerations ?? 3 });
   const datasets = createDatasetStore(modelsDir);
   const recipes = createRecipeStore(modelsDir);
   const vision = toyVision(modelsDir);
   const turns = createTurns();
   const stop = new AbortController();
   const indexEvents: string[] = [];
+  const damageEvents: (number | null)[] = [];
   const memories = createKnownMemories(
     { vision, models, turns },
     {
       onIndexRebuilt: (_, state) => indexEvents.push(state),
       onIndexFailed: (_, error) => indexEvents.push(String(error)),
+      onDamaged: (_, restored) => damageEvents.push(restored),
     },
   );
   const parts = {
@@ -56,6 +66,7 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
     positionBytes: 0,
     scoreRule: changes.scoreRule ?? { k: 1, mode: 'percentile', percentile: 100, sigmaPx: 1 },
     areaMm2Thr: 1,
+    keepCalibration: changes.keepCalibration ?? false,
     driftWatch: createDriftWatch(),
     okngVersion: '0.0.0',
     fitting: new Map<string, string>(),
@@ -76,6 +87,7 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
     memories,
     stop,
     indexEvents,
+    damageEvents,
     /** The same use cases with some parts exchanged. */
     with: (others: { readonly scoreRule?: ScoreRule; readonly extractor?: ExtractorInfo }) => ({
       inspect: (request: Partial<InspectRequest> = {}) =>
@@ -111,6 +123,11 @@ export function toyService(changes: { readonly scoreRule?: ScoreRule; readonly e
         hooks,
       ),
     review: (hooks: FitHooks = {}) => reviewDataset(parts, key, hooks),
+    manage: {
+      list: () => listModels(parts),
+      generations: (of = key) => listGenerations(parts, of),
+      rollBack: (generation: number, of = key) => rollBack(parts, of, generation),
+    },
     recipes: {
       list: () => listRecipes(parts),
       find: (id: string) => findRecipe(parts, id),

@@ -45,12 +45,12 @@ it('leaves a whole memory and no foreign index wherever the power fails', async 
   const refit = async (generation: number) =>
     (await store.stageEncodedMemory(key, encodeMemory(someMemory(generation)))).commit();
   const found: string[] = [];
-  for (let changes = 0; changes <= 5; changes++) {
+  for (let changes = 0; !found.at(-1)?.endsWith('done'); changes++) {
     power.left = Number.POSITIVE_INFINITY;
     await refit(1);
     power.left = changes;
     const done = await refit(2).then(
-      () => true,
+      () => power.left >= 0,
       () => false,
     );
     power.left = Number.POSITIVE_INFINITY;
@@ -62,15 +62,15 @@ it('leaves a whole memory and no foreign index wherever the power fails', async 
     if (hasIndex) expect(decodeFlatL2(await readFile(place.indexPath), '')).toEqual(memory.bank);
     found.push(`${memory.metadata.generation}${hasIndex ? ' with index' : ''}${done ? ', done' : ''}`);
   }
-  // Two temps, the old index removed, the npz, the index.
-  expect(found).toEqual(['1 with index', '1 with index', '1 with index', '1', '2', '2 with index, done']);
+  // The generation is written, the old index removed; the npz, the index; the generation is marked, an old one pruned.
+  expect([...new Set(found)]).toEqual(['1 with index', '1', '2', '2 with index', '2 with index, done']);
 });
 
 it('never leaves a scale without the memory it came with, nor a new memory after a failure of staging', async () => {
   const key = { recipeId: 'line2', modelKey: 'b', roleId: 'a', roiId: 'b' };
   const encoded = encodeMemory(someMemory(1));
   const found: string[] = [];
-  for (let changes = 0; changes <= 7; changes++) {
+  for (let changes = 0; !found.at(-1)?.endsWith('done'); changes++) {
     const store = createModelStore(modelsDir);
     power.left = changes;
     const tryFit = async () => {
@@ -87,9 +87,8 @@ it('never leaves a scale without the memory it came with, nor a new memory after
     found.push(`${hasMemory ? 'memory' : 'none'}, ${scale ?? 'no scale'}: ${message.split(',')[0]}`);
     await rm(modelsDir, { recursive: true });
   }
-  expect(found).toEqual([
-    // Three temps, the look for an old index, the npz.
-    ...Array.from({ length: 5 }, () => 'none, no scale: no power'),
+  expect([...new Set(found)]).toEqual([
+    'none, no scale: no power',
     'memory, no scale: no power',
     'memory, no scale: The memory was replaced',
     'memory, 0.5: done',

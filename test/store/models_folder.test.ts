@@ -56,6 +56,24 @@ it('finds the models of every layout, and where okng looks for each', async () =
   expect(own.segments.join('/')).toBe('recipes/line2/~cm9pIDE');
 });
 
+it('takes only the memories that answer, and says that earlier ones stay', async () => {
+  writeFiles(folder, {
+    [`${base}.npz`]: '',
+    [`generations/${base}/1/memory.npz`]: '',
+    [`recipes/line2/generations/${base}.npz`]: '',
+    [`recipes/line2/generations/generations/${base}/2/memory.npz`]: '',
+  });
+  const { models, passedOver } = await readModelsFolder(folder);
+  expect(models.map(({ recipeId, modelKey }) => [recipeId, modelKey])).toEqual([
+    ['default', 'roi 1'],
+    ['line2', 'generations'],
+  ]);
+  expect(passedOver).toEqual([
+    { path: 'generations', reason: expect.stringContaining('earlier memories') },
+    { path: 'recipes/line2/generations/generations', reason: expect.stringContaining('earlier memories') },
+  ]);
+});
+
 it('finds scales, and samples with and without a meta', async () => {
   writeFiles(folder, {
     'recipes/line2/recipe_meta.json': '',

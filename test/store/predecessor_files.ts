@@ -24,6 +24,11 @@ export function writeFiles(folder: string, files: Readonly<Record<string, Uint8A
   }
 }
 
+/** Those that are not kept generations. */
+export function withoutGenerations(files: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(files).filter(([name]) => !name.split('/').includes('generations')));
+}
+
 /** Every file below a folder with its content; also when it was written, where that matters. */
 export function filesBelow(folder: string, withTimes = false): Readonly<Record<string, string>> {
   const names = (readdirSync(folder, { recursive: true }) as string[]).sort();
