@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { InspectionError } from './errors.ts';
+import { type NeighborsEngineName, neighborsEngineNames } from './neighbors/neighbors.ts';
 import { type ScoreMode, scoreModes } from './patchcore/image_score.ts';
 
 /** Everything that can be set, checked once at the start and frozen. Nothing else reads the environment. */
@@ -11,12 +12,18 @@ export interface Config {
   readonly modelsDir: string;
   /** Start and answer /health without loading ONNX Runtime, sharp or a model; they load on first use. */
   readonly lightImport: boolean;
+  /** Every verdict and change leaves a line in the audit before it is answered. */
+  readonly audit: boolean;
+  /** Size from which a file of the audit is followed by the next. */
+  readonly auditFileBytes: number;
   /** The device wished for; what is not there is told by /health and the CPU serves. */
   readonly device: 'auto' | 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
   /** `embedded`, an installed extractor's name, the path of a model card, or null for the best one installed. */
   readonly extractor: string | null;
   /** Side of the network's square input in pixels, or null for the extractor's own. */
   readonly inputSize: number | null;
+  /** What searches the memories; the answers are the same. */
+  readonly neighbors: NeighborsEngineName;
   /** 0 < rate ≤ 1: share of the patches a memory keeps. */
   readonly coresetRate: number;
   readonly host: string;
@@ -31,8 +38,16 @@ export interface Config {
   /** Defect regions smaller than this many mm² are not reported, unless a calibration says otherwise. */
   readonly areaMm2Thr: number;
   readonly minOkSamples: number;
+  /** Memories of a model that are kept, the live one among them. */
+  readonly keepGenerations: number;
+  /** Go on judging by the threshold of the memory before, after a refit. */
+  readonly keepCalibration: boolean;
   /** Origins a browser may call from; empty: none. */
   readonly corsOrigins: readonly string[];
+  /** One of them must come with every request; empty: none is asked for. */
+  readonly apiKeys: readonly ApiKey[];
+  /** Free bytes on the disk of the models folder below which nothing more is written; 0: no limit. */
+  readonly minFreeBytes: number;
   readonly maxBodyBytes: number;
   readonly maxPixels: number;
   /** Requests with pictures in flight, waiting ones included; one more is answered 429. */
@@ -52,6 +67,12 @@ export interface Config {
   readonly proxies: { readonly https?: string; readonly http?: string; readonly none?: string };
 }
 
+/** A caller's key, and what the caller is called in the log. */
+export interface ApiKey {
+  readonly name: string;
+  readonly key: string;
+}
+
 /** One setting: its name in the environment and in the config file, what it may be, and what it is for. */
 export interface Setting {
   readonly env: string;
@@ -59,6 +80,8 @@ export interface Setting {
   readonly fallback: string;
   readonly about: string;
   readonly schema: z.ZodType<unknown>;
+  /** Its value is never shown, not even when it is wrong. */
+  readonly secret?: boolean;
 }
 
 const cores = availableParallelism();
@@ -92,6 +115,27 @@ const choice = <const T extends readonly [string, ...string[]]>(values: T) =>
 
     .pipe(z.enum(values as readonly [T[number], ...T[number][]], `must be one of ${values.join(', ')}`));
 
+const apiKeyRule =
+  'must be keys with commas between them, each of 16 to 200 printable ASCII characters without blanks, all different, perhaps as name:key (letters, digits, _ . - in the name, no name twice)';
+
+/** `key` or `name:key`; a key without a name is called by its place. Null where it is neither. */
+function apiKeyOf(text: string, place: number): ApiKey | null {
+  const colon = text.indexOf(':');
+  const name = colon < 0 ? `key_${place + 1}` : text.slice(0, colon);
+  const key = text.slice(colon + 1);
+  return /^[A-Za-z0-9_.-]{1,64}$/.test(name) && /^[!-~]{16,200}$/.test(key) ? { name, key } : null;
+}
+
+const apiKeyList = z
+  .string()
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .transform((parts) => parts.filter((part) => part !== '').map(apiKeyOf))
+  .refine((keys): keys is ApiKey[] => {
+    const known = keys.filter((key) => key !== null);
+    const differ = (values: readonly string[]) => new Set(values).size === keys.length;
+    return differ(known.map(({ name }) => name)) && differ(known.map(({ key }) => key));
+  }, apiKeyRule);
+
 /** All settings, in the order README lists them. */
 export const settings = {
   modelsDir: setting(
@@ -122,6 +166,12 @@ export const settings = {
     'auto',
     'auto, cpu, cuda, webgpu, dml or coreml. What is not there is told by /health and the CPU serves.',
     choice(['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml']),
+  ),
+  neighbors: setting(
+    'BDI_NEIGHBORS',
+    'onnx',
+    'onnx, or faiss for faiss-node in a process of its own (`npm run faiss:build`): what searches the memories. The answers are the same.',
+    choice(neighborsEngineNames),
   ),
   coresetRate: setting(
     'CORESET_RATE',
@@ -159,6 +209,18 @@ export const settings = {
     'Fewest stored OK samples for a fit from the dataset (`use_dataset`).',
     integer(1, 1_000_000),
   ),
+  keepGenerations: setting(
+    'BDI_KEEP_GENERATIONS',
+    '3',
+    'Memories kept of each model for a rollback, the one that answers among them.',
+    integer(1, 1000),
+  ),
+  keepCalibration: setting(
+    'BDI_KEEP_CALIBRATION',
+    '0',
+    '1: after a refit go on judging by the old threshold until the model is calibrated again; every answer says so (calib_stale).',
+    flag,
+  ),
   corsOrigins: setting(
     'BDI_CORS_ORIGINS',
     '',
@@ -169,6 +231,33 @@ export const settings = {
         .map((origin) => origin.trim())
         .filter((origin) => origin !== ''),
     ),
+  ),
+  apiKeys: {
+    ...setting(
+      'BDI_API_KEYS',
+      '',
+      'Comma-separated keys (16 characters or more) or name:key, one of which a request must bring: Bearer or X-API-Key. Empty: none.',
+      apiKeyList,
+    ),
+    secret: true,
+  },
+  minFreeMib: setting(
+    'BDI_MIN_FREE_MIB',
+    '500',
+    'MiB to stay free on the disk of the models folder; below that nothing is stored (507) and inspections go on. 0: no limit.',
+    integer(0, 1024 * 1024 * 1024),
+  ),
+  audit: setting(
+    'BDI_AUDIT',
+    '0',
+    '1: every verdict and every change leaves a line in the folder audit of the models folder before it is answered; what cannot be audited is refused.',
+    flag,
+  ),
+  auditMib: setting(
+    'BDI_AUDIT_MIB',
+    '64',
+    'MiB from which a file of the audit is followed by the next; none is ever removed.',
+    integer(1, 4096),
   ),
   lightImport: setting(
     'BDI_LIGHT_IMPORT',
@@ -250,7 +339,7 @@ export function loadConfig(
   }
 
   const read = <K extends keyof typeof settings>(name: K): z.output<(typeof settings)[K]['schema']> => {
-    const { env, key, schema, fallback } = settings[name];
+    const { env, key, schema, fallback, secret = false }: Setting & (typeof settings)[K] = settings[name];
     const [text, origin] =
       given[env] !== undefined
         ? [given[env], env]
@@ -259,7 +348,8 @@ export function loadConfig(
           : [fallback, env];
     const parsed = schema.safeParse(text);
     if (parsed.success) return parsed.data as z.output<(typeof settings)[K]['schema']>;
-    problems.push(`${origin} ${parsed.error.issues[0]?.message ?? 'is unusable'}; it is ${JSON.stringify(text)}.`);
+    const shown = secret ? '' : `; it is ${JSON.stringify(text)}`;
+    problems.push(`${origin} ${parsed.error.issues[0]?.message ?? 'is unusable'}${shown}.`);
     return undefined as z.output<(typeof settings)[K]['schema']>;
   };
 
@@ -273,7 +363,10 @@ export function loadConfig(
   const config: Config = {
     modelsDir: resolve(modelsDir),
     lightImport: read('lightImport'),
+    audit: read('audit'),
+    auditFileBytes: read('auditMib') * 1024 * 1024,
     device: read('device'),
+    neighbors: read('neighbors'),
     extractor: extractor === '' ? null : extractor,
     inputSize: inputSize === '' ? null : inputSize,
     coresetRate: read('coresetRate'),
@@ -284,7 +377,11 @@ export function loadConfig(
     positionBytes: read('positionMib') * 1024 * 1024,
     areaMm2Thr: read('areaMm2Thr'),
     minOkSamples: read('minOkSamples'),
+    keepGenerations: read('keepGenerations'),
+    keepCalibration: read('keepCalibration'),
     corsOrigins: read('corsOrigins'),
+    apiKeys: read('apiKeys'),
+    minFreeBytes: read('minFreeMib') * 1024 * 1024,
     maxBodyBytes: read('maxBodyMib') * 1024 * 1024,
     maxPixels: read('maxMegapixels') * 1_000_000,
     queueLimit: read('queueLimit'),
@@ -329,9 +426,9 @@ function readConfigFile(path: string | undefined, problems: string[]): Record<st
   try {
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    problems.push(
-      `${configFileSetting.env} names ${JSON.stringify(path)}, which cannot be read as JSON (${(cause as Error).message}).`,
-    );
+    // A syntax error's own text shows what stands there, which may be a key.
+    const reason = cause instanceof SyntaxError ? 'its text is none' : (cause as Error).message;
+    problems.push(`${configFileSetting.env} names ${JSON.stringify(path)}, which cannot be read as JSON (${reason}).`);
     return {};
   }
   const parsed = z

@@ -18,6 +18,8 @@ export type ErrorCode =
   | 'image_too_large'
   | 'body_too_large'
   | 'too_many_parts'
+  | 'unauthorized'
+  | 'foreign_origin'
   | 'insufficient_ok_samples'
   | 'insufficient_ng_samples'
   // the caller is right, the state is not

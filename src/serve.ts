@@ -1,6 +1,7 @@
 import { type Logger, pino } from 'pino';
 import { loadConfig } from './config.ts';
 import { InspectionError } from './errors.ts';
+import { isLoopback } from './http/callers.ts';
 import { listen } from './http/server.ts';
 import { createService, type Service, staleTempMs } from './service.ts';
 
@@ -19,6 +20,7 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
   const log = pino({ level: config.logLevel, base: { service: 'okng' } });
   try {
     const service = await createService(config, (message, details) => log.warn(details, message));
+    await beginAudit(service, log);
     await restoreJobs(service, log);
     const server = await listen(config, service, log);
     const shown = server.host.includes(':') ? `[${server.host}]` : server.host;
@@ -31,6 +33,11 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
       },
       'listening',
     );
+    if (config.apiKeys.length === 0 && !isLoopback(config.host))
+      log.warn(
+        { host: config.host },
+        'whoever reaches this address may fit, read and delete: set BDI_API_KEYS, or listen on 127.0.0.1',
+      );
 
     let stopping = false;
     const stop = async (signal: NodeJS.Signals) => {
@@ -68,6 +75,15 @@ export async function runServer(overrides: Readonly<Record<string, string>> = {}
   } catch (error) {
     log.fatal({ err: error }, error instanceof Error ? error.message : 'could not start');
     process.exit(error instanceof InspectionError ? 78 : 1);
+  }
+}
+
+/** Without it nothing is answered, but the service is there to say so, and to begin it when the disk is mended. */
+async function beginAudit(service: Service, log: Logger): Promise<void> {
+  try {
+    await service.beginAudit();
+  } catch (error) {
+    log.error({ err: error }, 'not ready: the audit could not be begun');
   }
 }
 

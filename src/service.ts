@@ -1,5 +1,7 @@
 import { access, constants, mkdir } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { createAuditLog } from './audit/audit_log.ts';
+import { auditedService } from './audit/audited_service.ts';
 import type { Config } from './config.ts';
 import { InspectionError } from './errors.ts';
 import type { SetReport } from './evaluation/evaluation_report.ts';
@@ -31,6 +33,14 @@ import {
   type UploadRequest,
   uploadSamples,
 } from './inspection/manage_dataset.ts';
+import {
+  type GenerationSummary,
+  listGenerations,
+  listModels,
+  type ModelSummary,
+  type Rollback,
+  rollBack,
+} from './inspection/manage_models.ts';
 import { correctScale, findRecipe, listRecipes, type Recipe, removeRecipe } from './inspection/manage_recipes.ts';
 import { type ModelHealth, modelHealth } from './inspection/model_health.ts';
 import type { PictureSet } from './inspection/picture_set.ts';
@@ -38,10 +48,13 @@ import { type DatasetReview, reviewDataset } from './inspection/review_dataset.t
 import type { DatasetHooks } from './inspection/score_dataset.ts';
 import type { ScoreRule } from './inspection/score_rule.ts';
 import { createTurns } from './inspection/turns.ts';
+import { requireFaissAddon } from './neighbors/faiss_addon.ts';
+import type { NeighborsEngineName } from './neighbors/neighbors.ts';
 import { okngVersion } from './okng_version.ts';
 import type { Device } from './onnx/onnx_session.ts';
 import { createDatasetStore } from './store/dataset_store.ts';
-import { createJobStore } from './store/job_store.ts';
+import { type DiskFloor, diskFloor, type FreeBytes } from './store/disk_floor.ts';
+import { createJobStore, type JobStore } from './store/job_store.ts';
 import { createModelStore } from './store/model_store.ts';
 import { createRecipeStore } from './store/recipe_store.ts';
 import type { DatasetKey, SampleMeta } from './store/sample_meta.ts';
@@ -56,6 +69,8 @@ export interface Service {
   readonly extractor: ExtractorInfo;
   health(): Health;
   readiness(): Readiness;
+  /** What keeps the service from storing more while it inspects; null: nothing. */
+  shortage(): Promise<string | null>;
   fit(request: FitRequest, hooks?: FitHooks): Promise<FitReport>;
   calibrate(request: CalibrateRequest): Promise<Calibration>;
   /** @param signal fires when nobody waits for the answer any more */
@@ -65,6 +80,7 @@ export interface Service {
   describe(key: InspectRequest['key']): Promise<ModelDescription>;
   readonly datasets: Datasets;
   readonly recipes: Recipes;
+  readonly models: Models;
   /** Fits and scores a whole set. Its memory stays in the models folder. */
   evaluate(set: PictureSet, options: EvaluateOptions): Promise<SetReport>;
   /** Long work that nobody waits for. Whoever serves this models folder calls its `restore` first. */
@@ -78,6 +94,12 @@ export interface Service {
    * tried again every ten seconds until it succeeds.
    */
   warm(): Promise<void>;
+  /**
+   * Begins the audit, if there is to be one; else the first verdict or change would. A failure shows in `readiness`.
+   *
+   * @throws InspectionError `storage_full`, `storage_unavailable`, `damaged_file`
+   */
+  beginAudit(): Promise<void>;
   /** Interrupts jobs, abandons fits in progress, ends the worker threads. */
   close(): Promise<void>;
 }
@@ -98,6 +120,13 @@ export interface Datasets {
   inspect(request: InspectDatasetRequest, hooks?: DatasetHooks): Promise<readonly InspectedSample[]>;
 }
 
+/** The models on disk and the memories that each has had. */
+export interface Models {
+  list(): Promise<readonly ModelSummary[]>;
+  generations(key: InspectRequest['key']): Promise<readonly GenerationSummary[]>;
+  rollBack(key: InspectRequest['key'], generation: number): Promise<Rollback>;
+}
+
 export interface Recipes {
   list(): Promise<readonly Recipe[]>;
   find(recipeId: string): Promise<Recipe>;
@@ -109,6 +138,7 @@ export interface Recipes {
 export interface Health {
   readonly device: Device;
   readonly model: string;
+  readonly neighbors: NeighborsEngineName;
   /** Why a wished-for device is not in use. */
   readonly reason: string | null;
 }
@@ -139,13 +169,17 @@ export const staleTempMs = 10 * 60 * 1000;
  * sharp: those come with the first picture or with `warm`.
  *
  * @param memoriesDir where memories are kept, if not beside the extractors
- * @throws InspectionError `extractor_not_found`, `invalid_model_card`, `storage_full`
+ * @param freeBytes in place of the system's word
+ * @throws InspectionError `extractor_not_found`, `invalid_model_card`, `storage_full`; `invalid_config` when the neighbours
+ *   engine is not to be had here
  */
 export async function createService(
   config: Config,
   notify: Notify = () => undefined,
   memoriesDir: string = config.modelsDir,
+  freeBytes?: FreeBytes,
 ): Promise<Service> {
+  if (config.neighbors === 'faiss') requireFaissAddon();
   const {
     source,
     info: extractor,
@@ -156,10 +190,17 @@ export async function createService(
     ...(config.inputSize !== null && { inputSize: config.inputSize }),
   });
   if (notice !== null) notify(notice, { extractor: extractor.name });
-  const models = createModelStore(memoriesDir);
+  const models = createModelStore(memoriesDir, { keep: config.keepGenerations });
   const datasetStore = createDatasetStore(memoriesDir);
   const recipeStore = createRecipeStore(memoriesDir);
   const jobStore = createJobStore(memoriesDir);
+  const floor = diskFloor(memoriesDir, config.minFreeBytes, freeBytes);
+  const withRoom =
+    <A extends readonly unknown[], R>(work: (...given: A) => Promise<R>) =>
+    async (...given: A): Promise<R> => {
+      await floor.requireRoom();
+      return await work(...given);
+    };
   const vision = threadedVision({
     pixels: {
       preprocessing: extractor.preprocessing,
@@ -172,6 +213,7 @@ export async function createService(
       threads: config.threads,
       device: config.device === 'auto' ? 'cpu' : config.device,
       bankCacheBytes,
+      neighbors: config.neighbors,
     },
     networkWorkers: config.workers,
     threadsAlone: config.threadsAlone,
@@ -193,6 +235,13 @@ export async function createService(
         if (!stop.signal.aborted)
           notify('a FAISS index could not be checked or written', { index: basename(indexPath), err: error });
       },
+      onDamaged: ({ segments, npzPath }, generation, error) =>
+        notify(
+          generation === null
+            ? 'a memory is damaged and no generation of it is good'
+            : 'a memory was damaged and was set aside; an earlier generation answers',
+          { memory: [...segments, basename(npzPath)].join('/'), generation, err: error },
+        ),
     },
   );
   const driftWatch = createDriftWatch();
@@ -204,7 +253,7 @@ export async function createService(
     sigmaPx: blurSigmaPx,
   };
   const now = () => new Date();
-  const jobs = createJobs({ store: jobStore, now, limit: config.queueLimit, notify });
+  const jobs = createJobs({ store: jobsWithRoom(jobStore, floor), now, limit: config.queueLimit, notify });
   // Known when the extractor was loaded by `warm`.
   let device: Device | null = null;
   let problems: readonly string[] = config.lightImport ? [] : ['The extractor is being loaded.'];
@@ -219,7 +268,7 @@ export async function createService(
     stop: stop.signal,
     now,
   };
-  const fit: Service['fit'] = (request, hooks) =>
+  const fit: Service['fit'] = withRoom((request, hooks) =>
     fitModel(
       {
         ...learnParts,
@@ -232,10 +281,32 @@ export async function createService(
       },
       request,
       hooks,
-    );
-  const inspectParts = { vision, models, memories, extractor, scoreRule, areaMm2Thr: config.areaMm2Thr };
-  const inspect: Service['inspect'] = (request, signal) =>
-    inspectImage({ ...inspectParts, driftWatch }, request, signal);
+    ),
+  );
+  const { keepCalibration } = config;
+  const inspectParts = {
+    vision,
+    models,
+    memories,
+    extractor,
+    scoreRule,
+    areaMm2Thr: config.areaMm2Thr,
+    keepCalibration,
+  };
+  const toldStale = new Set<string>();
+  const tellStale = ({ memoryId, threshold, calibrationStale }: Inspection, { key }: InspectRequest) => {
+    if (!calibrationStale || threshold === null || toldStale.has(memoryId)) return;
+    toldStale.add(memoryId);
+    notify('a threshold of another memory judges, as BDI_KEEP_CALIBRATION wishes; calibrate again', {
+      ...key,
+      threshold,
+    });
+  };
+  const inspect: Service['inspect'] = async (request, signal) => {
+    const inspection = await inspectImage({ ...inspectParts, driftWatch }, request, signal);
+    tellStale(inspection, request);
+    return inspection;
+  };
   const calibrateParts = { models, memories, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now };
   const scoreParts = {
     models,
@@ -246,23 +317,31 @@ export async function createService(
       inspectImage({ ...inspectParts, driftWatch: null }, request, signal),
   };
   const datasetParts = { datasets: datasetStore, models, vision, duplicates: createDuplicateSearch(), turns };
+  const modelParts = { vision, models, memories, extractor, scoreRule, keepCalibration, turns };
   const recipeParts = { recipes: recipeStore, models, datasets: datasetStore, fitting, turns };
 
-  return {
+  const service: Service = {
     version,
     extractor,
-    health: () => ({ device: device ?? 'cpu', model: extractor.name, reason: deviceReason(config, device) }),
+    health: () => ({
+      device: device ?? 'cpu',
+      model: extractor.name,
+      neighbors: config.neighbors,
+      reason: deviceReason(config, device),
+    }),
     readiness: () => {
       const now = stop.signal.aborted ? ['The service is shutting down.'] : problems;
-      return { ready: now.length === 0, problems: now };
+      // Those of single models are told, but the others are served.
+      return { ready: now.length === 0, problems: [...now, ...memories.problems()] };
     },
     fit,
-    calibrate: (request) => calibrateModel(calibrateParts, request),
+    shortage: floor.shortage,
+    calibrate: withRoom((request) => calibrateModel(calibrateParts, request)),
     inspect,
-    modelHealth: (key) => modelHealth({ models, memories, scoreRule, driftWatch }, key),
-    describe: (key) => describeModel({ models, memories, extractor, scoreRule }, key),
+    modelHealth: (key) => modelHealth({ models, memories, scoreRule, keepCalibration, driftWatch }, key),
+    describe: (key) => describeModel({ models, memories, extractor, scoreRule, keepCalibration }, key),
     datasets: {
-      upload: (request, signal) => uploadSamples(datasetParts, request, signal),
+      upload: withRoom((request, signal) => uploadSamples(datasetParts, request, signal)),
       list: (key) => listDataset(datasetParts, key),
       file: (key, sample) => sampleFile(datasetParts, key, sample),
       meta: (key, { label, filename }) => datasetStore.readMeta(key, label, filename),
@@ -270,14 +349,19 @@ export async function createService(
       remove: (key, { label, filename }) => datasetStore.remove(key, label, filename),
       clear: (key, label) => datasetStore.clear(key, label),
       review: (key, hooks) => reviewDataset({ ...learnParts, datasets: datasetStore }, key, hooks),
-      calibrate: (request, hooks) => calibrateDataset({ ...scoreParts, ...calibrateParts }, request, hooks),
+      calibrate: withRoom((request, hooks) => calibrateDataset({ ...scoreParts, ...calibrateParts }, request, hooks)),
       inspect: (request, hooks) => inspectDataset(scoreParts, request, hooks),
     },
     recipes: {
       list: () => listRecipes(recipeParts),
       find: (recipeId) => findRecipe(recipeParts, recipeId),
-      correctScale: (recipeId, mmPerPx) => correctScale(recipeParts, recipeId, mmPerPx),
+      correctScale: withRoom((recipeId, mmPerPx) => correctScale(recipeParts, recipeId, mmPerPx)),
       remove: (recipeId, force) => removeRecipe(recipeParts, recipeId, force),
+    },
+    models: {
+      list: () => listModels(modelParts),
+      generations: (key) => listGenerations(modelParts, key),
+      rollBack: withRoom((key, generation) => rollBack(modelParts, key, generation)),
     },
     evaluate: (set, options) =>
       evaluateSet(
@@ -330,6 +414,22 @@ export async function createService(
       await vision.close();
       await jobsEnded;
       await memories.idle();
+    },
+    beginAudit: async () => undefined,
+  };
+  if (!config.audit) return service;
+  const start = { okng_version: version, extractor: extractor.name, extractor_fingerprint: extractor.fingerprint };
+  const log = createAuditLog({ modelsDir: memoriesDir, fileBytes: config.auditFileBytes, start, now, notify });
+  return auditedService(service, log);
+}
+
+/** Takes no new job without room for it; how a job ends is stored in any case. */
+function jobsWithRoom(store: JobStore, floor: DiskFloor): JobStore {
+  return {
+    ...store,
+    async save(record, result) {
+      if (record.state === 'queued') await floor.requireRoom();
+      await store.save(record, result);
     },
   };
 }

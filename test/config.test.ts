@@ -23,13 +23,20 @@ const given: readonly (readonly [env: string, text: string, key: keyof Config, v
   ['EXTRACTOR', 'embedded', 'extractor', 'embedded'],
   ['INPUT_SIZE', '448', 'inputSize', 448],
   ['DEVICE', 'cuda', 'device', 'cuda'],
+  ['BDI_NEIGHBORS', 'faiss', 'neighbors', 'faiss'],
   ['CORESET_RATE', '0.1', 'coresetRate', 0.1],
   ['BDI_SCORE_PERCENTILE', '95', 'scorePercentile', 95],
   ['BDI_SCORE_MODE', 'top_share', 'scoreMode', 'top_share'],
   ['BDI_POSITION_MIB', '3', 'positionBytes', 3 * 1024 * 1024],
   ['BDI_AREA_MM2_THR', '2.5', 'areaMm2Thr', 2.5],
   ['BDI_MIN_OK_SAMPLES', '4', 'minOkSamples', 4],
+  ['BDI_KEEP_GENERATIONS', '5', 'keepGenerations', 5],
+  ['BDI_KEEP_CALIBRATION', '1', 'keepCalibration', true],
   ['BDI_CORS_ORIGINS', 'http://gui.example', 'corsOrigins', ['http://gui.example']],
+  ['BDI_API_KEYS', 'gui:0123456789abcdef', 'apiKeys', [{ name: 'gui', key: '0123456789abcdef' }]],
+  ['BDI_MIN_FREE_MIB', '3', 'minFreeBytes', 3 * 1024 * 1024],
+  ['BDI_AUDIT', 'on', 'audit', true],
+  ['BDI_AUDIT_MIB', '5', 'auditFileBytes', 5 * 1024 * 1024],
   ['BDI_LIGHT_IMPORT', '1', 'lightImport', true],
   ['BDI_MAX_BODY_MIB', '7', 'maxBodyBytes', 7 * 1024 * 1024],
   ['BDI_MAX_MEGAPIXELS', '3', 'maxPixels', 3_000_000],
@@ -208,5 +215,40 @@ describe('loadConfig', () => {
     expect(settingRows().map(({ env }) => env)).toEqual(
       expect.arrayContaining(['BDI_MODELS_DIR', 'EXTRACTOR', 'BDI_CONFIG']),
     );
+  });
+});
+
+describe('BDI_API_KEYS', () => {
+  const keysOf = (text: string) => loadConfig({ BDI_API_KEYS: text }).apiKeys;
+
+  it('holds keys with and without a name; those without are called by their place', () => {
+    expect(keysOf(' 0123456789abcdef , gui:with:colons:0123456789,,')).toEqual([
+      { name: 'key_1', key: '0123456789abcdef' },
+      { name: 'gui', key: 'with:colons:0123456789' },
+    ]);
+    expect(keysOf('')).toEqual([]);
+  });
+
+  it.each([
+    ['15 characters', 'shortsecret1234'],
+    ['15 characters behind a name', 'gui:shortsecret1234'],
+    ['a blank', 'secret with a blank'],
+    ['a letter beyond ASCII', 'secret-0123456789-ä'],
+    ['a name that is none', 'g/u:secret-0123456789'],
+    ['a key twice', 'a:secret-0123456789,b:secret-0123456789'],
+    ['a name twice', 'a:secret-0123456789,a:secret-0123456780'],
+    ['the name of a place twice', 'secret-0123456789,key_1:secret-0123456780'],
+  ])('refuses %s, and does not show it', (_, text) => {
+    for (const environment of [{ BDI_API_KEYS: text }, { BDI_CONFIG: configFile({ api_keys: text }) }]) {
+      expect(() => loadConfig(environment)).toThrow(
+        /(BDI_API_KEYS|api_keys in the config file) must be keys with commas/,
+      );
+      expect(messageOf(() => loadConfig(environment))).not.toContain('secret');
+    }
+  });
+
+  it('are not shown where the config file is no JSON', () => {
+    const path = configFile('{"api_keys": "secret-0123456789" "x"}');
+    expect(messageOf(() => loadConfig({ BDI_CONFIG: path }))).not.toContain('secret');
   });
 });

@@ -57,6 +57,7 @@ export interface Client {
   inferDataset(request: wire.InferDatasetRequest, call?: LongCallOptions): Promise<wire.InferDatasetAnswer>;
   readonly datasets: Datasets;
   readonly recipes: Recipes;
+  readonly models: Models;
   readonly jobs: Jobs;
 }
 
@@ -80,6 +81,18 @@ export interface Recipes {
   /** Corrects its scale, or gives it one before its first fit. */
   correct(id: string, change: wire.RecipeChange, call?: CallOptions): Promise<wire.RecipeChanged>;
   remove(id: string, how?: wire.RecipeRemoval, call?: CallOptions): Promise<wire.RecipeDeleted>;
+}
+
+export interface Models {
+  list(call?: CallOptions): Promise<wire.ModelList>;
+  /** The memories that a model has had, newest first. */
+  generations(query: wire.ModelQuery, call?: CallOptions): Promise<wire.GenerationList>;
+  /** Lets an earlier memory answer again, with its own calibration. */
+  rollBack(
+    model: Pick<wire.ModelQuery, 'role_id' | 'roi_id'>,
+    request: wire.RollbackRequest,
+    call?: CallOptions,
+  ): Promise<wire.Rollback>;
 }
 
 export interface Jobs {
@@ -153,6 +166,8 @@ export function createClient(options: ClientOptions): Client {
     };
   };
 
+  const modelPath = ({ role_id: role, roi_id: roi }: Pick<wire.ModelQuery, 'role_id' | 'roi_id'>, what: string) =>
+    `/models/${encodeURIComponent(role)}/${encodeURIComponent(roi)}/${what}`;
   const recipePath = (id: string) => `/recipes/${encodeURIComponent(id)}`;
   const jobs: Jobs = {
     list: (query = {}, call) => get(`/jobs${queryOf(query)}`, call),
@@ -172,8 +187,8 @@ export function createClient(options: ClientOptions): Client {
     fit: (fields, call) => work('/fit_ok', formOf(fields), call),
     calibrateNg: (request, call) => change('POST', '/calibrate_ng', JSON.stringify(request), call),
     infer: (fields, call) => change('POST', '/infer', formOf(fields), call),
-    modelHealth: ({ role_id: role, roi_id: roi, ...query }, call) =>
-      get(`/models/${encodeURIComponent(role)}/${encodeURIComponent(roi)}/health${queryOf(query)}`, call),
+    modelHealth: ({ role_id, roi_id, ...query }, call) =>
+      get(modelPath({ role_id, roi_id }, 'health') + queryOf(query), call),
     state: (query, call) => get(`/state${queryOf(query)}`, call),
     manifest: (query, call) => get(`/manifest${queryOf(query)}`, call),
     calibrateDataset: (request, call) => work('/calibrate_dataset', JSON.stringify(request), call),
@@ -194,6 +209,12 @@ export function createClient(options: ClientOptions): Client {
       get: (id, call) => get(recipePath(id), call),
       correct: (id, body, call) => change('PUT', recipePath(id), JSON.stringify(body), call),
       remove: (id, how = {}, call) => removal(recipePath(id) + queryOf(how), call),
+    },
+    models: {
+      list: (call) => get('/models', call),
+      generations: ({ role_id, roi_id, ...query }, call) =>
+        get(modelPath({ role_id, roi_id }, 'generations') + queryOf(query), call),
+      rollBack: (model, request, call) => change('POST', modelPath(model, 'rollback'), JSON.stringify(request), call),
     },
     jobs,
   };

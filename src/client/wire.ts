@@ -44,6 +44,7 @@ export type CalibrateNgRequest = z.input<typeof schemas.calibrateNgRequest>;
 export type CalibrateDatasetRequest = z.input<typeof schemas.calibrateDatasetRequest>;
 export type InferDatasetRequest = z.input<typeof schemas.inferDatasetRequest>;
 export type ReviewRequest = z.input<typeof schemas.reviewRequest>;
+export type RollbackRequest = z.input<typeof schemas.rollbackRequest>;
 export type RecipeChange = z.input<typeof schemas.recipeChange>;
 
 export type Health = z.infer<typeof responses.healthResponse>;
@@ -53,6 +54,9 @@ export type FitAnswer = z.infer<typeof responses.fitOkResponse>;
 export type CalibrateNgAnswer = z.infer<typeof responses.calibrateNgResponse>;
 export type InferAnswer = z.infer<typeof responses.inferResponse>;
 export type ModelHealth = z.infer<typeof responses.modelHealthResponse>;
+export type ModelList = z.infer<typeof responses.modelListResponse>;
+export type GenerationList = z.infer<typeof responses.generationListResponse>;
+export type Rollback = z.infer<typeof responses.rollbackResponse>;
 export type ModelState = z.infer<typeof responses.stateResponse>;
 export type Manifest = z.infer<typeof responses.manifestResponse>;
 export type UploadAnswer = z.infer<typeof responses.uploadResponse>;

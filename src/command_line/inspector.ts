@@ -4,7 +4,7 @@ import { InspectionError } from '../errors.ts';
 import type { CalibrateRequest, Calibration } from '../inspection/calibrate_model.ts';
 import type { FitReport, FitRequest } from '../inspection/fit_model.ts';
 import type { Inspection, InspectRequest } from '../inspection/inspect_image.ts';
-import { createService } from '../service.ts';
+import { createService, type Models } from '../service.ts';
 import { endWith, exitCodes, tell } from './program.ts';
 import { remoteInspector } from './remote_inspector.ts';
 
@@ -18,6 +18,7 @@ export interface Inspector {
   fit(request: FitRequest, hooks: WorkHooks): Promise<FitReport>;
   inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedPicture>;
   calibrate(request: CalibrateRequest): Promise<Calibration>;
+  readonly models: Models;
 }
 
 export interface WorkHooks {
@@ -34,6 +35,8 @@ export type InspectedPicture = Pick<
 /** Where the work is to be done. */
 export interface PlaceOptions {
   readonly url?: string;
+  /** For the service at `url`. */
+  readonly apiKey?: string;
   readonly modelsDir?: string;
 }
 
@@ -51,7 +54,7 @@ export async function withInspector(
     try {
       return options.url === undefined
         ? await withLocalInspector(options, (inspector) => work(inspector, stop.signal))
-        : await work(remoteInspector(createClient({ url: options.url })), stop.signal);
+        : await work(remoteInspector(createClient({ url: options.url, apiKey: options.apiKey })), stop.signal);
     } catch (error) {
       if (!stop.signal.aborted || !isInterruption(error, stop.signal)) throw error;
       tell('interrupted; no model was changed.');

@@ -4,12 +4,17 @@ import { settingRows } from '../config.ts';
 import { InspectionError } from '../errors.ts';
 import type { FitRequest } from '../inspection/fit_model.ts';
 import { checkedId, normalizedRecipeId } from '../inspection/model_names.ts';
+import { auditCommand } from './audit.ts';
+import { backupCommand } from './backup.ts';
 import { calibrateCommand } from './calibrate.ts';
+import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { fitCommand } from './fit.ts';
 import { importCommand } from './import.ts';
 import { inferCommand } from './infer.ts';
 import { modelCommand } from './model.ts';
+import { modelsCommand } from './models.ts';
+import { restoreCommand } from './restore.ts';
 
 /** Exit codes, the same for every command. */
 export const exitCodes = {
@@ -69,14 +74,26 @@ export function createCli(): Command {
         ...(options.modelsDir !== undefined && { BDI_MODELS_DIR: options.modelsDir }),
       });
     });
-  for (const add of [fitCommand, inferCommand, calibrateCommand, evaluateCommand, modelCommand, importCommand])
-    add(cli);
+  const commands = [
+    fitCommand,
+    inferCommand,
+    calibrateCommand,
+    evaluateCommand,
+    modelCommand,
+    modelsCommand,
+    importCommand,
+    backupCommand,
+    restoreCommand,
+    doctorCommand,
+    auditCommand,
+  ];
+  for (const add of commands) add(cli);
   return cli;
 }
 
 /** The options that name a model, for every command that needs one. The same names are good as over HTTP. */
 export function withModelOptions(command: Command): Command {
-  return command
+  command
     .requiredOption(
       '--role <role>',
       'role_id: the part or station',
@@ -88,12 +105,24 @@ export function withModelOptions(command: Command): Command {
       argument((text) => checkedId('roi_id', text)),
     )
     .option('--recipe <recipe>', 'recipe_id, trimmed and lower-cased', argument(recipeOrDefault), 'default')
-    .option('--model-key <key>', 'name of the model inside the recipe (default: the ROI)', argument(modelKeyOrEmpty))
+    .option('--model-key <key>', 'name of the model inside the recipe (default: the ROI)', argument(modelKeyOrEmpty));
+  return withPlaceOptions(command);
+}
+
+/** The options that say where the work is to be done. */
+export function withPlaceOptions(command: Command): Command {
+  return command
     .option('--models-dir <dir>', 'folder of models (BDI_MODELS_DIR)')
     .addOption(
       new Option('--url <url>', 'let the okng service that runs there do the work, with its models')
         .argParser(argument(serviceUrl))
         .conflicts('modelsDir'),
+    )
+    .addOption(
+      new Option(
+        '--api-key <key>',
+        'for a service that asks for one; others on this machine may see a command line',
+      ).env('OKNG_API_KEY'),
     );
 }
 
@@ -117,6 +146,11 @@ export function tell(message: string): void {
 /** A positive number on the command line. */
 export function positiveNumber(text: string): number {
   return numberWhere(text, (value) => value > 0, 'It must be a number above 0.');
+}
+
+/** A whole number of at least 1 on the command line. */
+export function positiveInteger(text: string): number {
+  return numberWhere(text, (value) => Number.isSafeInteger(value) && value > 0, 'It must be a whole number above 0.');
 }
 
 /** A number of at least 0 on the command line. */

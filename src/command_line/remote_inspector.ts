@@ -35,6 +35,17 @@ export function remoteInspector(client: Client): Inspector {
         });
         return fitReport(await finished(job, hooks), pictures);
       }),
+    models: {
+      list: () => asHere(async () => (await client.models.list()).models),
+      generations: (key) => asHere(async () => (await client.models.generations(modelFields(key))).generations),
+      rollBack: ({ roleId, roiId, recipeId, modelKey }, generation) =>
+        asHere(async () => {
+          const names = { generation, recipe_id: recipeId, model_key: modelKey };
+          const answer = await client.models.rollBack({ role_id: roleId, roi_id: roiId }, names);
+          const { model_generation, previous_model_generation, memory_id, threshold, calib_stale } = answer;
+          return { model_generation, previous_model_generation, memory_id, threshold, calib_stale };
+        }),
+    },
     inspect: (request, signal) =>
       asHere(async () => {
         const answer = await client.infer(

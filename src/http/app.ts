@@ -1,10 +1,12 @@
 import { Hono, type MiddlewareHandler } from 'hono';
 import type { Logger } from 'pino';
+import { onBehalfOf } from '../audit/origin.ts';
 import type { Config } from '../config.ts';
 import { InspectionError } from '../errors.ts';
 import type { Service } from '../service.ts';
 import { calibrateDatasetRoute } from './calibrate_dataset.ts';
 import { calibrateNgRoute } from './calibrate_ng.ts';
+import { admitCallers } from './callers.ts';
 import { type OkngEnv, type RequestContext, requestIdOf } from './context.ts';
 import { datasetReviewRoute } from './dataset_review.ts';
 import { datasetSampleRoutes } from './dataset_samples.ts';
@@ -18,6 +20,7 @@ import { jobRoutes } from './jobs.ts';
 import { longWorkAnswers } from './long_work.ts';
 import { modelHealthRoute } from './model_health.ts';
 import { modelStateRoutes } from './model_state.ts';
+import { modelRoutes } from './models.ts';
 import { bodyTooLarge } from './multipart.ts';
 import { type ProblemCode, problem, problemMediaType, shownFailure } from './problem.ts';
 import { recipeRoutes } from './recipes.ts';
@@ -26,7 +29,7 @@ import { noteRecipe } from './validation.ts';
 /** What the HTTP layer needs of its surroundings. */
 export interface AppParts {
   readonly service: Service;
-  readonly config: Pick<Config, 'maxBodyBytes' | 'queueLimit' | 'corsOrigins'>;
+  readonly config: Pick<Config, 'host' | 'maxBodyBytes' | 'queueLimit' | 'corsOrigins' | 'apiKeys'>;
   readonly log: Logger;
 }
 
@@ -54,6 +57,7 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
     calibrateNgRoute(parts),
     inferRoute(parts),
     modelHealthRoute(parts),
+    ...modelRoutes(parts),
     ...modelStateRoutes(parts),
     ...datasetUploadRoutes(parts),
     ...datasetSampleRoutes(parts),
@@ -71,6 +75,7 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
     c.set('requestId', requestId);
     c.set('recipeId', 'default');
     noteRecipe(c, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
+    c.set('caller', null);
     c.set('steps', {});
     c.set('log', parts.log.child({ request_id: requestId }));
     c.header('X-Request-Id', requestId);
@@ -82,6 +87,7 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
         path: c.req.path,
         status: c.res.status,
         recipe_id: c.get('recipeId'),
+        ...(c.get('caller') !== null && { caller: c.get('caller') }),
         ms: rounded(performance.now() - started),
         ...(Object.keys(c.get('steps')).length > 0 && { steps: c.get('steps') }),
       },
@@ -97,10 +103,13 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
   }
   // Unknown paths as well: without these headers a browser hides from the GUI that the answer was 404.
   if (parts.config.corsOrigins.length > 0) app.use(corsFor(parts.config.corsOrigins));
+  app.use(admitCallers(parts.config));
   for (const route of routes) {
     app.on(route.method, route.path, async (c) => {
       refuseDeclaredSize(c, parts.config.maxBodyBytes);
-      return route.heavy === true ? await admit(() => route.handle(c)) : await route.handle(c);
+      const origin = { requestId: c.get('requestId'), jobId: null, caller: c.get('caller') };
+      const handle = () => onBehalfOf(origin, () => route.handle(c));
+      return route.heavy === true ? await admit(handle) : await handle();
     });
   }
   for (const [path, methods] of allowed) {
@@ -191,7 +200,7 @@ function corsFor(origins: readonly string[]): MiddlewareHandler<OkngEnv> {
       return c.body(null, 204, {
         'Access-Control-Allow-Methods': 'GET, HEAD, POST, PUT, DELETE, OPTIONS',
         'Access-Control-Allow-Headers':
-          'Content-Type, X-Request-Id, X-Recipe-Id, Prefer, Idempotency-Key, Last-Event-ID',
+          'Content-Type, Authorization, X-API-Key, X-Request-Id, X-Recipe-Id, Prefer, Idempotency-Key, Last-Event-ID',
         'Access-Control-Max-Age': '600',
       });
     }

@@ -78,7 +78,7 @@ function refusalOf(code: string | undefined): readonly [ConnectionErrorCode, str
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
     return [
       'request_timeout',
-      'The request did not come to its end in time; send it again, with fewer pictures if it is large.',
+      'The request did not come to its end in time, or its body came too slowly; send it again, with fewer pictures if it is large.',
     ];
   if (code === 'HPE_HEADER_OVERFLOW')
     return ['headers_too_large', 'The request headers are larger than 16 KiB; send fewer or shorter ones.'];

@@ -12,6 +12,8 @@ export interface RequestVariables {
   requestId: string;
   /** What header and query name, until the payload has named its own; `default` where nothing usable is named. */
   recipeId: string;
+  /** The name of the API key that came; null where none is asked for, or none came. */
+  caller: string | null;
   /** Milliseconds by step, for the log. */
   steps: Record<string, number>;
   log: Logger;

@@ -9,11 +9,12 @@ export function healthRoutes({ service }: AppParts): readonly Route[] {
       path: '/health',
       handle: (c) => {
         c.set('recipeId', resolveRecipe(c.req.query('recipe_id'), c.req.header('x-recipe-id')));
-        const { device, model, reason } = service.health();
+        const { device, model, neighbors, reason } = service.health();
         return c.json({
           status: 'ok',
           device,
           model,
+          neighbors,
           version: service.version,
           ...(reason !== null && { reason }),
           request_id: c.get('requestId'),
@@ -29,12 +30,14 @@ export function healthRoutes({ service }: AppParts): readonly Route[] {
     {
       method: 'GET',
       path: '/readyz',
-      handle: (c) => {
+      handle: async (c) => {
         const { ready, problems } = service.readiness();
+        // No reason to be taken from the line: inspections go on.
+        const shortage = await service.shortage();
         return c.json(
           {
             status: ready ? 'ready' : 'not_ready',
-            problems,
+            problems: shortage === null ? problems : [...problems, shortage],
             request_id: c.get('requestId'),
             recipe_id: c.get('recipeId'),
           },

@@ -45,6 +45,8 @@ export function inferRoute({ service, config }: AppParts): Route {
         threshold: inspection.threshold,
         decision: inspection.decision,
         verdict: inspection.verdict,
+        calib_stale: inspection.calibrationStale,
+        model_generation: inspection.generation,
         ...(fields.score_p_value && { score_p_value: inspection.scorePValue }),
         ...(fields.explain && { explanations: inspection.explanations }),
         heatmap_png_base64: heatmapPng === null ? null : base64Of(heatmapPng),

@@ -49,10 +49,13 @@ export function modelStateRoutes({ service }: AppParts): readonly Route[] {
   ];
 }
 
-function stateBody({ memory, refusal, borrowed, calibrationState, calibration, mmPerPx }: ModelDescription) {
+function stateBody(described: ModelDescription) {
+  const { memory, refusal, borrowed, generation, calibrationState, calibration, mmPerPx } = described;
   return {
     memory_fitted: memory !== null,
     calib_present: calibration !== null,
+    calib_stale: calibrationState === 'stale',
+    model_generation: generation,
     calibration: calibrationState,
     refusal,
     borrowed: memory !== null && borrowed,

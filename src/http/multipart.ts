@@ -30,6 +30,8 @@ export interface FormLimits {
 const maxFieldBytes = 1024 * 1024;
 const maxFields = 200;
 const maxFiles = 2000;
+/** Of a part and of a file; what a file system allows for a whole path is less. */
+const maxNameCharacters = { part: 200, file: 1000 } as const;
 
 /** Fields whose parts are pictures. Every other part is text, also where the client gave it a file name. */
 const pictureFields: ReadonlySet<string> = new Set(['image', 'images', 'images[]']);
@@ -43,7 +45,7 @@ const pictureFields: ReadonlySet<string> = new Set(['image', 'images', 'images[]
  * Memory: the whole body is held, at most `maxBodyBytes`.
  *
  * @throws InspectionError `unsupported_media_type` when the body is no multipart form, `invalid_multipart` when it is
- *   cut short or malformed, `body_too_large`, `too_many_parts`
+ *   cut short or malformed or has names too long, `body_too_large`, `too_many_parts`
  */
 export async function readForm(
   contentType: string | undefined,
@@ -83,6 +85,15 @@ export async function readForm(
       if (received > limits.maxBodyBytes) fail(bodyTooLarge(limits.maxBodyBytes));
     });
     source.on('error', (cause) => fail(cutShort(cause)));
+    // busboy 1.6 takes a file that begins behind the closing boundary for one that goes on, and waits for its end for ever.
+    const openFiles = new Set<Readable>();
+    const refuseOpenEnd = () => {
+      if (settled || openFiles.size === 0) return;
+      const isBusy = parser.writableLength > 0 || [...openFiles].some(({ readableLength }) => readableLength > 0);
+      if (isBusy) setImmediate(refuseOpenEnd);
+      else fail(cutShort(new Error('The body ends inside a file.')));
+    };
+    source.on('end', () => setImmediate(refuseOpenEnd));
     const tooMany = (what: string, limit: number) => () =>
       fail(new InspectionError('too_many_parts', `The form has more than ${limit} ${what}.`));
     const tooManyFields = tooMany('text fields', maxTexts);
@@ -94,6 +105,18 @@ export async function readForm(
         list[place] = text;
       };
     };
+    /** Parts without a name are nobody's. */
+    const isNamed = (field: string | undefined, fileName = ''): field is string => {
+      if (field === undefined) return false;
+      const tooLong =
+        field.length > maxNameCharacters.part ? 'part' : fileName.length > maxNameCharacters.file && 'file';
+      if (tooLong === false) return true;
+      const limit = maxNameCharacters[tooLong];
+      fail(
+        new InspectionError('invalid_multipart', `The form has a ${tooLong} whose name exceeds ${limit} characters.`),
+      );
+      return false;
+    };
     const tooLong = (field: string) =>
       fail(
         new InspectionError(
@@ -103,13 +126,15 @@ export async function readForm(
       );
     // The parser's types promise a name; it gives none where the part has none.
     parser.on('field', (field: string | undefined, value, info) => {
-      if (field === undefined) return;
-      if (info.nameTruncated || info.valueTruncated) tooLong(field);
+      if (!isNamed(field)) return;
+      if (info.valueTruncated) tooLong(field);
       else placeFor(field)(value);
     });
     parser.on('file', (field: string | undefined, stream, info) => {
+      openFiles.add(stream);
+      stream.on('end', () => openFiles.delete(stream));
       stream.on('error', (cause) => fail(cutShort(cause)));
-      if (field === undefined) {
+      if (!isNamed(field, info.filename)) {
         stream.resume();
         return;
       }
@@ -136,6 +161,7 @@ export async function readForm(
     });
     parser.on('fieldsLimit', tooManyFields);
     parser.on('filesLimit', tooMany('files', maxFiles));
+    parser.on('partsLimit', tooMany('parts', maxTexts + maxFiles));
     parser.on('error', (cause) => fail(cutShort(cause)));
     parser.on('close', () => {
       if (settled) return;
@@ -159,7 +185,8 @@ function openParser(contentType: string, maxTexts: number): busboy.Busboy {
     return busboy({
       headers: { 'content-type': contentType },
       defParamCharset: 'utf8',
-      limits: { fieldSize: maxFieldBytes, fieldNameSize: 200, fields: maxTexts, files: maxFiles, headerPairs: 50 },
+      // It bounds the header of a part at 16 KiB by itself, and tells of the last part that may be, not of one too many.
+      limits: { fieldSize: maxFieldBytes, fields: maxTexts, files: maxFiles, parts: maxTexts + maxFiles + 1 },
     });
   } catch (cause) {
     throw new InspectionError('invalid_multipart', 'The Content-Type multipart/form-data has no usable boundary.', {

@@ -9,6 +9,7 @@ import {
   datasetClearedResponse,
   datasetListResponse,
   fitOkResponse,
+  generationListResponse,
   healthResponse,
   inferDatasetResponse,
   inferResponse,
@@ -17,6 +18,7 @@ import {
   jobWithResult,
   manifestResponse,
   modelHealthResponse,
+  modelListResponse,
   problemBody,
   readinessResponse,
   recipeChangedResponse,
@@ -24,6 +26,7 @@ import {
   recipeListResponse,
   recipeResponse,
   reviewResponse,
+  rollbackResponse,
   sampleDeletedResponse,
   sampleMetaResponse,
   stateResponse,
@@ -42,6 +45,7 @@ import {
   recipeChange,
   recipeRemoval,
   reviewRequest,
+  rollbackRequest,
   sampleQuery,
   thumbnailQuery,
   uploadForm,
@@ -67,18 +71,38 @@ export function openApiDocument(version: string): Json {
         'Tells good parts from bad ones after seeing only good ones. Fit a memory from good pictures, calibrate a threshold from scores, inspect pictures.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
+    // Either, where the service has keys; a few paths are open to all.
+    security: [{}, { bearer: [] }, { header: [] }],
+    components: {
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer', description: 'One of BDI_API_KEYS, where the service has any.' },
+        header: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'X-API-Key',
+          description: 'The same, for clients that have Authorization for something else.',
+        },
+      },
+    },
     paths: {
       '/health': {
-        get: operation('Is the service up, on what device and with which extractor', healthResponse, ['invalid_value']),
+        get: openOperation('Is the service up, on what device and with which extractor', healthResponse, [
+          'invalid_value',
+        ]),
       },
-      '/livez': { get: operation('Is the process alive', aliveResponse, []) },
+      '/livez': { get: openOperation('Is the process alive', aliveResponse, []) },
       '/readyz': {
-        get: operation('Is the extractor loaded and the store readable', readinessResponse, [], {
-          503: {
-            description: 'Not ready; problems tells why.',
-            content: { 'application/json': { schema: outputSchema(readinessResponse) } },
+        get: openOperation(
+          'Is the extractor loaded; problems also tells what does not keep it from inspecting, such as a disk too full to store more',
+          readinessResponse,
+          [],
+          {
+            503: {
+              description: 'Not ready; problems tells why.',
+              content: { 'application/json': { schema: outputSchema(readinessResponse) } },
+            },
           },
-        }),
+        ),
       },
       '/fit_ok': {
         post: {
@@ -94,6 +118,7 @@ export function openApiDocument(version: string): Json {
             'mm_per_px_conflict',
             'fit_in_progress',
             'queue_full',
+            'storage_full',
           ]),
           requestBody: formBody(
             fitOkForm,
@@ -116,6 +141,7 @@ export function openApiDocument(version: string): Json {
             'invalid_value',
             'missing_field',
             'mm_per_px_conflict',
+            'storage_full',
           ]),
           requestBody: jsonBody(calibrateNgRequest),
         },
@@ -141,6 +167,35 @@ export function openApiDocument(version: string): Json {
           ),
         },
       },
+      '/models': {
+        get: operation('All models on disk; the first time each memory is read', modelListResponse, ['invalid_value']),
+      },
+      '/models/{role_id}/{roi_id}/generations': {
+        get: {
+          ...operation('The memories that a model has had, as far as they are kept', generationListResponse, [
+            'invalid_value',
+          ]),
+          parameters: [
+            ...commonHeaders,
+            ...pathParameters('role_id', 'roi_id'),
+            ...['recipe_id', 'model_key'].map((name) => ({ name, in: 'query', schema: { type: 'string' } })),
+          ],
+        },
+      },
+      '/models/{role_id}/{roi_id}/rollback': {
+        post: {
+          ...operation('Let an earlier memory answer again, with its own calibration', rollbackResponse, [
+            'invalid_json',
+            'invalid_value',
+            'not_found',
+            'extractor_mismatch',
+            'damaged_file',
+            'not_ready',
+          ]),
+          parameters: [...commonHeaders, ...pathParameters('role_id', 'roi_id')],
+          requestBody: jsonBody(rollbackRequest),
+        },
+      },
       '/models/{role_id}/{roi_id}/health': {
         get: {
           ...operation(
@@ -150,7 +205,7 @@ export function openApiDocument(version: string): Json {
           ),
           parameters: [
             ...commonHeaders,
-            ...['role_id', 'roi_id'].map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
+            ...pathParameters('role_id', 'roi_id'),
             ...['recipe_id', 'model_key'].map((name) => ({ name, in: 'query', schema: { type: 'string' } })),
           ],
         },
@@ -237,6 +292,7 @@ export function openApiDocument(version: string): Json {
             'extractor_mismatch',
             'queue_full',
             'not_ready',
+            'storage_full',
           ]),
           requestBody: jsonBody(calibrateDatasetRequest),
         },
@@ -266,6 +322,7 @@ export function openApiDocument(version: string): Json {
             'invalid_json',
             'invalid_value',
             'missing_field',
+            'storage_full',
           ]),
           parameters: [...commonHeaders, recipePathId],
           requestBody: jsonBody(recipeChange),
@@ -320,7 +377,7 @@ export function openApiDocument(version: string): Json {
               content: { 'text/event-stream': { schema: { type: 'string' } } },
             },
             204: { description: 'The job has ended, and the end was read: there is nothing to come back for.' },
-            ...problemsOf(['not_found']),
+            ...problemsOf(['not_found', ...callerCodes]),
           },
         },
       },
@@ -390,7 +447,7 @@ function pictureOperation(summary: string, codes: readonly ErrorCode[]): Json {
     parameters: commonHeaders,
     responses: {
       200: { description: 'Done.', content: { 'image/*': { schema: binary } } },
-      ...problemsOf(codes),
+      ...problemsOf([...codes, ...callerCodes]),
     },
   };
 }
@@ -403,6 +460,10 @@ function queryParameters(schema: z.ZodType): readonly Json[] {
     ...(required.includes(name) && { required: true }),
     schema: of,
   }));
+}
+
+function pathParameters(...names: readonly string[]): readonly Json[] {
+  return names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
 }
 
 function jsonBody(schema: z.ZodType): Json {
@@ -440,9 +501,24 @@ function longOperation(summary: string, response: z.ZodType, codes: readonly Err
   };
 }
 
+/** How callers are turned away. */
+const callerCodes = ['unauthorized', 'foreign_origin'] as const satisfies readonly ErrorCode[];
+
 function operation(summary: string, response: z.ZodType, codes: readonly ErrorCode[], otherResponses: Json = {}): Json {
+  const { security: _, ...guarded } = openOperation(summary, response, [...codes, ...callerCodes], otherResponses);
+  return guarded;
+}
+
+/** One that answers whoever asks. */
+function openOperation(
+  summary: string,
+  response: z.ZodType,
+  codes: readonly ErrorCode[],
+  otherResponses: Json = {},
+): { readonly security: readonly [] } & Json {
   return {
     summary,
+    security: [],
     parameters: commonHeaders,
     responses: {
       200: { description: 'Done.', content: { 'application/json': { schema: outputSchema(response) } } },

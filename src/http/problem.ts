@@ -20,6 +20,8 @@ export const statusOf = {
   image_too_large: 413,
   body_too_large: 413,
   too_many_parts: 400,
+  unauthorized: 401,
+  foreign_origin: 403,
   insufficient_ok_samples: 400,
   insufficient_ng_samples: 400,
   memory_not_fitted: 400,
@@ -39,7 +41,7 @@ export const statusOf = {
   not_ready: 503,
   shutting_down: 503,
   request_aborted: 503,
-  storage_full: 503,
+  storage_full: 507,
   storage_unavailable: 503,
   // A damaged model or an unusable card is for the plant to mend: the service is fine and other models are served.
   damaged_file: 503,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { sampleLabels } from '../inspection/dataset_sample.ts';
 import { jobStates } from '../inspection/jobs.ts';
+import { generationMakers } from '../inspection/manage_models.ts';
 import { memoryOrigins } from '../inspection/memory_origin.ts';
 import { scoreModes } from '../patchcore/image_score.ts';
 
@@ -13,6 +14,7 @@ export const healthResponse = z.object({
   status: z.literal('ok'),
   device: z.string(),
   model: z.string(),
+  neighbors: z.string().meta({ description: 'What searches the memories.' }),
   version: z.string(),
   reason: z.string().optional(),
   ...envelope,
@@ -68,6 +70,7 @@ const calibrationMembers = {
   area_mm2_thr: z.number(),
   score_percentile: z.number(),
   memory_id: z.string().nullable().meta({ description: 'The memory this threshold belongs to.' }),
+  model_generation: z.number().int().nullable().meta({ description: "That memory's number; null: none was fitted." }),
   image_score_percentile: z.number(),
   calibrated_at_utc: z.string(),
   in_force: z.boolean().meta({
@@ -134,11 +137,22 @@ const memoryOrigin = z.enum(memoryOrigins).meta({
   description: 'unknown: the memory does not say which extractor made it, as those of other services do not.',
 });
 
+const modelGeneration = z.number().int().positive();
+
+const calibStale = z.boolean().meta({
+  description:
+    'There is a calibration, but of another memory or score rule. It judges nobody, unless BDI_KEEP_CALIBRATION is set.',
+});
+
 export const inferResponse = z.object({
   role_id: z.string(),
   roi_id: z.string(),
   score: z.number(),
   threshold: z.number().nullable().meta({ description: 'Null: not calibrated.' }),
+  calib_stale: calibStale,
+  model_generation: modelGeneration.meta({
+    description: 'The memory that was asked: its number among those that this model has had. No two have the same.',
+  }),
   decision: z
     .enum(['ok', 'ng'])
     .nullable()
@@ -184,6 +198,73 @@ export const inferResponse = z.object({
     mm_per_px: z.number(),
   }),
   model_key: z.string(),
+  ...envelope,
+});
+
+export const modelListResponse = z.object({
+  status: z.literal('ok'),
+  models: z
+    .array(
+      z.object({
+        recipe_id: z.string(),
+        role_id: z.string().nullable().meta({ description: 'Null: the name of its file does not tell.' }),
+        roi_id: z.string().nullable(),
+        model_key: z.string().nullable(),
+        file: z.string().meta({ description: "The memory's, below the models folder." }),
+        model_generation: modelGeneration.nullable(),
+        memory_id: z.string().nullable(),
+        memory_origin: memoryOrigin.nullable(),
+        extractor: z.string().nullable(),
+        rows: z.number().int().nullable().meta({ description: 'Patches that the memory holds.' }),
+        width: z.number().int().nullable().meta({ description: 'Numbers per patch.' }),
+        token_shape: z.tuple([z.number().int(), z.number().int()]).nullable(),
+        n_images: z.number().int().nullable(),
+        fitted_at_utc: z.string().nullable(),
+        calib_present: z.boolean(),
+        calib_stale: calibStale,
+        threshold: z.number().nullable(),
+        problem: z
+          .string()
+          .nullable()
+          .meta({ description: 'Why the memory cannot be read; all that it tells is null.' }),
+      }),
+    )
+    .meta({ description: 'By place: the root first, then recipe by recipe.' }),
+  ...envelope,
+});
+
+const modelIds = { role_id: z.string(), roi_id: z.string(), model_key: z.string() };
+
+export const generationListResponse = z.object({
+  status: z.literal('ok'),
+  ...modelIds,
+  generations: z
+    .array(
+      z.object({
+        model_generation: modelGeneration,
+        live: z.boolean().meta({ description: 'It is the one that answers.' }),
+        made_by: z.enum(generationMakers).meta({
+          description: 'found: it lay in the models folder, made by the predecessor or an okng without generations.',
+        }),
+        created_at_utc: z.string(),
+        live_since_utc: z.string().nullable().meta({ description: 'When it was last made the one that answers.' }),
+        memory_id: z.string(),
+        memory_bytes: z.number().int(),
+        threshold: z.number().nullable().meta({ description: 'Of its own calibration; null: it has none.' }),
+      }),
+    )
+    .meta({ description: 'Newest first. A model that was not changed since it was found has none yet.' }),
+  ...envelope,
+});
+
+export const rollbackResponse = z.object({
+  status: z.literal('ok'),
+  ...modelIds,
+  model_generation: modelGeneration.meta({ description: 'The one that answers now.' }),
+  previous_model_generation: modelGeneration.nullable().meta({ description: 'The one that answered before.' }),
+  memory_id: z.string(),
+  threshold: z.number().nullable().meta({ description: 'In force now, as when this generation answered before.' }),
+  calib_stale: calibStale,
   ...envelope,
 });
 
@@ -311,6 +392,8 @@ const modelStateMembers = {
   calib_present: z.boolean().meta({
     description: '/infer would judge by a threshold; without a memory: one waits for the first fit.',
   }),
+  calib_stale: calibStale,
+  model_generation: modelGeneration.nullable().meta({ description: 'Null: no memory.' }),
   calibration: z.enum(['none', 'valid', 'stale', 'waiting']).meta({
     description: 'stale: made for another memory, not in force. waiting: made before any memory.',
   }),

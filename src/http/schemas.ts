@@ -209,6 +209,18 @@ export const calibrateNgRequest = z
 /** Which model a GET means. */
 export const modelQuery = z.object({ role_id: roleId, roi_id: roiId, recipe_id: recipeField, model_key: modelKey });
 
+export const rollbackRequest = z.object(
+  {
+    generation: z
+      .int('generation must be a whole number of at least 1.')
+      .positive('generation must be a whole number of at least 1.')
+      .meta({ description: 'Its number, as GET /models/{role_id}/{roi_id}/generations tells it.' }),
+    recipe_id: recipeField,
+    model_key: modelKey,
+  },
+  'The body must be a JSON object.',
+);
+
 const scoreModeText = z
   .string()
   .optional()

@@ -1,11 +1,13 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { Http2ServerRequest } from 'node:http2';
 import type { Socket } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
+import { getRequestListener, RequestError } from '@hono/node-server';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { Service } from '../service.ts';
 import { createApp } from './app.ts';
 import { answerConnectionErrors, answerWithoutApp } from './connection_errors.ts';
+import { type BodyPace, endSlowBodies } from './slow_bodies.ts';
 
 /** A listening service. */
 export interface RunningServer {
@@ -32,16 +34,22 @@ export interface ServerTimeouts {
   /** For a whole request, body included: many large pictures over a slow line are minutes. */
   readonly requestMs: number;
   readonly headersMs: number;
+  readonly body: BodyPace;
   /** Between two looks for requests that take longer. */
   readonly lookMs: number;
 }
 
-/** The contract lets `/fit_ok` take longer than anything else; a client that sends nothing is cut in the end. */
-const defaultTimeouts: ServerTimeouts = { requestMs: 15 * 60_000, headersMs: 20_000, lookMs: 5_000 };
+/** The contract lets `/fit_ok` take longer than anything else; a client that sends nothing is cut long before. */
+const defaultTimeouts: ServerTimeouts = {
+  requestMs: 15 * 60_000,
+  headersMs: 20_000,
+  body: { graceMs: 30_000, bytesPerS: 1024 },
+  lookMs: 5_000,
+};
 
 /** Listens. @throws Node's error when the address is taken or not ours */
 export async function listen(
-  config: Pick<Config, 'host' | 'port' | 'maxBodyBytes' | 'queueLimit' | 'corsOrigins'>,
+  config: Pick<Config, 'host' | 'port' | 'maxBodyBytes' | 'queueLimit' | 'corsOrigins' | 'apiKeys'>,
   service: Service,
   log: Logger,
   timeouts: ServerTimeouts = defaultTimeouts,
@@ -53,16 +61,27 @@ export async function listen(
       requestTimeout: timeouts.requestMs,
       headersTimeout: timeouts.headersMs,
       connectionsCheckingInterval: timeouts.lookMs,
+      // Node's own refusal has no body.
+      requireHostHeader: false,
     },
-    getRequestListener(app.fetch, {
-      hostname: config.host,
-      // The adapter would cut a connection half a second after an early answer such as 413; Node reads the rest of the
-      // body and drops it, so that the client gets to read the answer.
-      autoCleanupIncoming: false,
-      errorHandler: (error) => answerWithoutApp(error, log),
-    }),
+    getRequestListener(
+      (request, env) =>
+        lacksHost(env.incoming)
+          ? answerWithoutApp(new RequestError('there is no Host header'), log)
+          : app.fetch(request, env),
+      {
+        hostname: config.host,
+        // The adapter would cut a connection half a second after an early answer such as 413; Node reads the rest of the
+        // body and drops it, so that the client gets to read the answer.
+        autoCleanupIncoming: false,
+        errorHandler: (error) => answerWithoutApp(error, log),
+      },
+    ),
   );
   answerConnectionErrors(server, log);
+  endSlowBodies(server, timeouts.body, timeouts.lookMs);
+  // Node would refuse what a request expects beyond 100-continue with an empty 417; it may as well be passed over (RFC 9110).
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response));
   const silent = silentConnections(server);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -97,6 +116,11 @@ export async function listen(
     },
     cut: () => server.closeAllConnections(),
   };
+}
+
+/** HTTP/1.0, as some health checks speak it, needs none. */
+function lacksHost({ headers, httpVersion }: IncomingMessage | Http2ServerRequest): boolean {
+  return headers.host === undefined && httpVersion === '1.1';
 }
 
 /** The open connections that nothing has come over yet. */

@@ -39,6 +39,11 @@ const methods: Readonly<Record<string, readonly Call[]>> = {
   'POST /fit_ok': [(client, { body }) => client.fit(body), (client, { body }) => client.jobs.fit(body)],
   'POST /calibrate_ng': [(client, { body }) => client.calibrateNg(body)],
   'POST /infer': [(client, { body }) => client.infer(body)],
+  'GET /models': [(client) => client.models.list()],
+  'GET /models/{role_id}/{roi_id}/generations': [
+    (client, { path, query }) => client.models.generations({ ...path, ...(query as object) } as never),
+  ],
+  'POST /models/{role_id}/{roi_id}/rollback': [(client, { path, body }) => client.models.rollBack(path as never, body)],
   'GET /models/{role_id}/{roi_id}/health': [
     (client, { path, query }) => client.modelHealth({ ...path, ...(query as object) } as never),
   ],

@@ -108,7 +108,7 @@ describe('errors', () => {
     const { pino } = await import('pino');
     const lines: string[] = [];
     const log = pino({ level: 'error' }, { write: (line: string) => lines.push(line) });
-    const app = createApp({ service: broken, config: { maxBodyBytes: 1, queueLimit: 1, corsOrigins: [] }, log });
+    const app = createApp({ service: broken, config: { ...okng.config, maxBodyBytes: 1, queueLimit: 1 }, log });
     const { status, body } = await answer(await app.request('/health'));
     expect(status).toBe(500);
     expect(JSON.stringify(body)).not.toContain('secret');
@@ -149,7 +149,7 @@ describe('the recipe in the body of an error', () => {
   it('is the one that was named: 429', async () => {
     const { createApp } = await import('../../src/http/app.ts');
     const { pino } = await import('pino');
-    const config = { maxBodyBytes: 1, queueLimit: 0, corsOrigins: [] };
+    const config = { ...okng.config, maxBodyBytes: 1, queueLimit: 0 };
     const full = createApp({ service: okng.service, config, log: pino({ level: 'silent' }) });
     const init = { method: 'POST', headers: { 'X-Recipe-Id': 'line-2' } };
     expect(await answer(await full.request('/infer', init))).toMatchObject({
@@ -304,6 +304,9 @@ describe('documentation', () => {
       '/fit_ok',
       '/calibrate_ng',
       '/infer',
+      '/models',
+      '/models/{role_id}/{roi_id}/generations',
+      '/models/{role_id}/{roi_id}/rollback',
       '/models/{role_id}/{roi_id}/health',
       '/state',
       '/manifest',

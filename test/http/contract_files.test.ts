@@ -38,10 +38,12 @@ async function inspect(fields: Fields) {
   return { score: body.score ?? body.code, threshold: body.threshold ?? null };
 }
 
+/** Those that the contract knows: without the kept generations. */
 const fileNames = () =>
   Object.entries(okng.files())
     .filter(([name, content]) => content !== 'a folder' && !name.startsWith('models/jobs'))
-    .map(([name]) => name.replace(/^models\//, ''));
+    .map(([name]) => name.replace(/^models\//, ''))
+    .filter((name) => !name.split('/').includes('generations'));
 
 const modelFiles = ['.npz', '_index.faiss', '_calib.json'];
 

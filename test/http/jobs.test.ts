@@ -63,7 +63,8 @@ function serve(): void {
     });
   const service = { version: '0.0.0', fit, jobs } as unknown as Service;
   const logger = pino({ level: 'debug' }, { write: (line: string) => log.push(JSON.parse(line)) });
-  app = createApp({ service, config: { maxBodyBytes: 1024 * 1024, queueLimit: 8, corsOrigins: ['*'] }, log: logger });
+  const config = { host: '127.0.0.1', maxBodyBytes: 1024 * 1024, queueLimit: 8, corsOrigins: ['*'], apiKeys: [] };
+  app = createApp({ service, config, log: logger });
 }
 
 function someReport({ mmPerPx, pictures }: FitRequest): FitReport {

@@ -184,6 +184,24 @@ describe('readForm', () => {
     );
   });
 
+  it.each([1, 7, 1000])(
+    'refuses a file that begins behind the closing boundary, in pieces of %i bytes',
+    async (size) => {
+      const file = `--b${crlf}Content-Disposition: form-data; name="image"; filename="x"${crlf}${crlf}bytes`;
+      const body = Buffer.from(`--b--${crlf}--b${crlf}X: y${crlf}${crlf}z${crlf}${file}`);
+      const pieces = Array.from({ length: Math.ceil(body.length / size) }, (_, i) =>
+        body.subarray(i * size, (i + 1) * size),
+      );
+      const reading = readForm('multipart/form-data; boundary=b', Readable.from(pieces), limits);
+      // Where a piece ends with the boundary the rest is passed over, as RFC 2046 has it.
+      const outcome = await reading.then(
+        ({ files }) => files.length,
+        ({ code }) => code,
+      );
+      expect(['invalid_multipart', 0]).toContain(outcome);
+    },
+  );
+
   it('refuses other content types, a missing boundary and a body over the limit', async () => {
     await expect(read('application/json', '{}')).rejects.toMatchObject({ code: 'unsupported_media_type' });
     await expect(readForm(undefined, null, limits)).rejects.toMatchObject({ code: 'unsupported_media_type' });
@@ -200,6 +218,46 @@ describe('readForm', () => {
     );
     await expect(read('multipart/form-data; boundary=b', `${parts.join('')}--b--${crlf}`)).rejects.toMatchObject({
       code: 'too_many_parts',
+    });
+  });
+
+  describe('bounds', () => {
+    const part = (disposition: string, more = '') =>
+      `--b${crlf}Content-Disposition: form-data; ${disposition}${crlf}${more}${crlf}value${crlf}`;
+    const refused = (parts: string, code: string, text: RegExp) =>
+      expect(read('multipart/form-data; boundary=b', `${parts}--b--${crlf}`)).rejects.toMatchObject({
+        code,
+        message: expect.stringMatching(text),
+      });
+    const manyHeaders = Array.from({ length: 2000 }, (_, i) => `X-${i}: ${i}${crlf}`).join('');
+
+    it.each([
+      ['a name of a text', part(`name="${'n'.repeat(201)}"`), /a part whose name exceeds 200 characters/],
+      ['a name of a file', part(`name="${'n'.repeat(201)}"; filename="x"`), /a part whose name exceeds 200 characters/],
+      [
+        'a file name',
+        part(`name="image"; filename="${'n'.repeat(1001)}"`),
+        /a file whose name exceeds 1000 characters/,
+      ],
+      ['one header of a part', part('name="a"', `X: ${'x'.repeat(20_000)}${crlf}`), /malformed/],
+      ['the headers of a part together', part('name="a"', manyHeaders), /malformed/],
+    ])('refuse %s that is too long', async (_, parts, text) => {
+      await refused(part('name="role_id"') + parts, 'invalid_multipart', text);
+    });
+
+    it('let the longest names pass', async () => {
+      const name = 'n'.repeat(200);
+      const file = part(`name="image"; filename="${'f'.repeat(1000)}"`);
+      const form = await read('multipart/form-data; boundary=b', `${part(`name="${name}"`)}${file}--b--${crlf}`);
+      expect(form.fields.get(name)).toBe('value');
+      expect(form.files[0]?.name).toHaveLength(1000);
+    });
+
+    it("count parts that are nobody's", async () => {
+      const nameless = (count: number) => `--b${crlf}X: y${crlf}${crlf}z${crlf}`.repeat(count);
+      const form = await read('multipart/form-data; boundary=b', `${nameless(2200)}--b--${crlf}`);
+      expect(form.fields.size).toBe(0);
+      await refused(nameless(2201), 'too_many_parts', /more than 2200 parts/);
     });
   });
 });

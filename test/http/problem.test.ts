@@ -28,6 +28,6 @@ describe('withoutWordsOfSuccess', () => {
 
 describe('problem', () => {
   it('tells of a full disk with a status of the contract', () => {
-    expect(problem('storage_full', 'The disk is full.', 'id', 'default').status).toBe(503);
+    expect(problem('storage_full', 'The disk is full.', 'id', 'default').status).toBe(507);
   });
 });

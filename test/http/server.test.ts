@@ -27,7 +27,8 @@ let started: Started | undefined;
 
 afterEach(() => started?.server.cut());
 
-const patient: ServerTimeouts = { requestMs: 60_000, headersMs: 20_000, lookMs: 5_000 };
+const unhurried = { graceMs: 60_000, bytesPerS: 1 };
+const patient: ServerTimeouts = { requestMs: 60_000, headersMs: 20_000, body: unhurried, lookMs: 5_000 };
 
 async function start(timeouts: ServerTimeouts = patient): Promise<Started> {
   const fits: FitHooks[] = [];
@@ -35,7 +36,7 @@ async function start(timeouts: ServerTimeouts = patient): Promise<Started> {
   const inspections: AbortSignal[] = [];
   const service: Pick<Service, 'version' | 'health' | 'fit' | 'inspect'> = {
     version: '0.0.0',
-    health: () => ({ device: 'cpu', model: 'toy', reason: null }),
+    health: () => ({ device: 'cpu', model: 'toy', neighbors: 'onnx', reason: null }),
     fit: (_, hooks = {}) =>
       new Promise((_resolve, reject) => {
         fits.push(hooks);
@@ -54,7 +55,7 @@ async function start(timeouts: ServerTimeouts = patient): Promise<Started> {
   };
   const log: Record<string, unknown>[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => log.push(JSON.parse(line)) });
-  const config = { host: '127.0.0.1', port: 0, maxBodyBytes: 1024 * 1024, queueLimit: 8, corsOrigins: [] };
+  const config = { host: '127.0.0.1', port: 0, maxBodyBytes: 1024 * 1024, queueLimit: 8, corsOrigins: [], apiKeys: [] };
   const server = await listen(config, service as Service, logger, timeouts);
   started = { server, log, fits, inspections, finishFit: () => finish.shift()?.() };
   return started;
@@ -228,6 +229,7 @@ describe('what is no request', () => {
       400,
       'malformed_request',
     ],
+    ['no Host', `GET /health HTTP/1.1${crlf}Connection: close${crlf}${crlf}`, 400, 'malformed_request'],
     [
       'a Host that is none',
       `GET /health HTTP/1.1${crlf}Host: a b${crlf}Connection: close${crlf}${crlf}`,
@@ -261,7 +263,7 @@ describe('what is no request', () => {
 });
 
 describe('a request that does not come to its end', () => {
-  const hasty: ServerTimeouts = { requestMs: 300, headersMs: 200, lookMs: 50 };
+  const hasty: ServerTimeouts = { requestMs: 300, headersMs: 200, body: unhurried, lookMs: 50 };
 
   it.each([
     ['its headers', `POST /fit_ok HTTP/1.1${crlf}Host: a${crlf}`],
@@ -282,5 +284,35 @@ describe('a request that does not come to its end', () => {
     okng.finishFit();
     expect(await answered).toMatch(/^HTTP\/1.1 503 /);
     expect(okng.fits[0]?.signal?.aborted).toBe(false);
+  });
+});
+
+describe('what is odd but a request', () => {
+  it.each([
+    ['HTTP/1.0 without a Host', `GET /health HTTP/1.0${crlf}${crlf}`, 200],
+    [
+      'an expectation',
+      `GET /health HTTP/1.1${crlf}Host: a${crlf}Expect: 200-ok${crlf}Connection: close${crlf}${crlf}`,
+      200,
+    ],
+    ['a Host that is no host', `GET /jobs HTTP/1.1${crlf}Host: 127.0.0.0.1${crlf}Connection: close${crlf}${crlf}`, 403],
+  ])('is answered: %s', async (_, text, status) => {
+    const okng = await start();
+    const socket = await open(okng);
+    socket.write(text);
+    expect(await rest(socket)).toMatch(new RegExp(`^HTTP/1.1 ${status} [^]*"request_id":`));
+  });
+
+  it('a form with a file behind its end holds no place in the queue', async () => {
+    const okng = await start();
+    const body = `--b--${crlf}${field('a', 'b')}--b${crlf}Content-Disposition: form-data; name="images"; filename="a"${crlf}${crlf}x`;
+    const head = fitHead
+      .replace(String(fitBody.length), String(body.length))
+      .replace('Host', `Connection: close${crlf}Host`);
+    for (let i = 0; i < 10; i++) {
+      const socket = await open(okng);
+      socket.write(head + body);
+      expect(problemOf(await rest(socket)).code).toBe('invalid_multipart');
+    }
   });
 });

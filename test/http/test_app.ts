@@ -2,31 +2,37 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Hono } from 'hono';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { OkngEnv } from '../../src/http/context.ts';
 import { createService, type Service } from '../../src/service.ts';
+import type { FreeBytes } from '../../src/store/disk_floor.ts';
 
 /** The whole service behind `app.request`, on a models folder of its own, with real threads and the embedded extractor. */
 export interface TestApp {
   readonly app: Hono<OkngEnv>;
   readonly service: Service;
+  readonly config: Config;
   readonly modelsDir: string;
   /** Every file with its content and every folder, those beside the models folder as well: to see that nothing changed. */
   files(): Readonly<Record<string, string>>;
   close(): Promise<void>;
 }
 
-export async function startTestApp(environment: Readonly<Record<string, string>> = {}): Promise<TestApp> {
+export async function startTestApp(
+  environment: Readonly<Record<string, string>> = {},
+  { log = pino({ level: 'silent' }), freeBytes }: { readonly log?: Logger; readonly freeBytes?: FreeBytes } = {},
+): Promise<TestApp> {
   const folder = mkdtempSync(join(tmpdir(), 'okng-http-'));
   const modelsDir = join(folder, 'models');
   const config: Config = loadConfig({ BDI_MODELS_DIR: modelsDir, EXTRACTOR: 'embedded', ...environment });
-  const service = await createService(config);
-  const app = createApp({ service, config, log: pino({ level: 'silent' }) });
+  const service = await createService(config, undefined, undefined, freeBytes);
+  const app = createApp({ service, config, log });
   return {
     app,
     service,
+    config,
     modelsDir,
     files: () => {
       const names = (readdirSync(folder, { recursive: true }) as string[]).sort();
