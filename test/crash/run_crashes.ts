@@ -36,7 +36,11 @@ interface Model {
 interface Change {
   readonly kind: 'fit' | 'calibrate' | 'roll back';
   readonly ask: (okng: Client) => Promise<unknown>;
-  readonly after: Model;
+  /**
+   * More than one for a fit: the same pictures make the same memory again, and the calibration beside it counts again if it was
+   * made for this memory.
+   */
+  readonly after: readonly Model[];
 }
 
 const role = { role_id: 'crash', roi_id: 'top' } as const;
@@ -68,9 +72,10 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
 
   const fitOf = (set: number) => (okng: Client) => okng.fit({ ...scaled, images: imagesOf(sets[set] ?? []) });
   const scores = await scoresOfSets(sets, probe, environment);
-  const generations = new Map<number, Model>();
+  const known: KnownModels = { generations: new Map(), thresholds: sets.map(() => new Set()) };
   const samples = new Map<string, string>();
-  let truth = untouched;
+  // What may answer, as far as it was told; one, unless the last change has not been looked at.
+  let truth: readonly Model[] = [untouched];
 
   for (let cycle = 0; cycle < cycles && failures.length === 0; cycle++) {
     const dice = diceFor(seed, cycle);
@@ -82,23 +87,26 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
 
     const changeModel = async (): Promise<never> => {
       for (;;) {
-        const change = await nextChange(client, dice, truth, generations, fitOf);
+        const change = await nextChange(client, dice, truth[0] as Model, known, fitOf);
         underWay = change;
         await change.ask(client);
         truth = change.after;
         underWay = null;
         count(answered, change.kind);
-        const { generation } = await observed(client, probe, scores);
-        if (generation !== null) generations.set(generation, truth);
+        const found = await observed(client, probe, scores);
+        if (!includes(truth, found.model))
+          fail(`${told(found.model)} answers after ${change.kind} to ${told(...truth)}`);
+        truth = [found.model];
+        if (found.generation !== null) known.generations.set(found.generation, found.model);
       }
     };
     const changeSamples = async (): Promise<never> => {
       for (let i = 0; ; i++) {
-        const [known] = samples.keys();
-        if (known !== undefined && dice.int(4) === 0) {
-          upload.name = known;
-          await client.datasets.remove({ ...role, label: 'ok', filename: known });
-          samples.delete(known);
+        const [oldest] = samples.keys();
+        if (oldest !== undefined && dice.int(4) === 0) {
+          upload.name = oldest;
+          await client.datasets.remove({ ...role, label: 'ok', filename: oldest });
+          samples.delete(oldest);
           upload.name = null;
           count(answered, 'delete');
           continue;
@@ -129,14 +137,16 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
     try {
       const found = await observed(clientOf(again), probe, scores);
       const cut = underWay as Change | null;
-      if (cut !== null && same(found.model, cut.after) && !same(found.model, truth)) count(cutDone, cut.kind);
-      else if (!same(found.model, truth)) {
+      if (includes(truth, found.model)) {
+        if (cut !== null) count(cutUndone, cut.kind);
+      } else if (cut !== null && includes(cut.after, found.model)) count(cutDone, cut.kind);
+      else {
         fail(
-          `${told(found.model)} answers; before ${told(truth)}, under way ${cut === null ? 'nothing' : `${cut.kind} to ${told(cut.after)}`}`,
+          `${told(found.model)} answers; before ${told(...truth)}, under way ${cut === null ? 'nothing' : `${cut.kind} to ${told(...cut.after)}`}`,
         );
-      } else if (cut !== null) count(cutUndone, cut.kind);
-      truth = found.model;
-      if (found.generation !== null) generations.set(found.generation, truth);
+      }
+      truth = [found.model];
+      if (found.generation !== null) known.generations.set(found.generation, found.model);
       await checkSamples(clientOf(again), samples, upload, dice, fail);
     } catch (error) {
       fail(`after the restart: ${error instanceof Error ? error.message : String(error)}`);
@@ -144,7 +154,7 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
     await again.kill('SIGKILL');
     if ((cycle + 1) % 10 === 0)
       tell(
-        `${cycle + 1} of ${cycles} cycles, ${samples.size} samples, generation ${Math.max(0, ...generations.keys())}`,
+        `${cycle + 1} of ${cycles} cycles, ${samples.size} samples, generation ${Math.max(0, ...known.generations.keys())}`,
       );
   }
   if (failures.length === 0) rmSync(modelsDir, { recursive: true, force: true });
@@ -152,21 +162,28 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
   return { cycles, answered, cutDone, cutUndone, failures };
 }
 
-/** @param generations what answered as each generation that was seen */
+interface KnownModels {
+  /** What answered as each generation that was seen. */
+  readonly generations: Map<number, Model>;
+  /** Of each set's memory, every threshold that was ever asked for. */
+  readonly thresholds: readonly Set<number>[];
+}
+
 async function nextChange(
   client: Client,
   dice: Dice,
   truth: Model,
-  generations: ReadonlyMap<number, Model>,
+  { generations, thresholds }: KnownModels,
   fitOf: (set: number) => (okng: Client) => Promise<unknown>,
 ): Promise<Change> {
   const kind = truth.pictures === null ? 'fit' : dice.pick(['fit', 'calibrate', 'calibrate', 'roll back'] as const);
   if (kind === 'calibrate') {
     const threshold = dice.int(1_000_000) / 1000;
+    thresholds[truth.pictures as number]?.add(threshold);
     return {
       kind,
       ask: (okng) => okng.calibrateNg({ ...scaled, ok_scores: [threshold] }),
-      after: { ...truth, threshold },
+      after: [{ ...truth, threshold }],
     };
   }
   if (kind === 'roll back') {
@@ -175,11 +192,12 @@ async function nextChange(
     if (others.length > 0) {
       const { model_generation: generation } = dice.pick(others);
       const after = generations.get(generation) as Model;
-      return { kind, ask: (okng) => okng.models.rollBack(role, { generation }), after };
+      return { kind, ask: (okng) => okng.models.rollBack(role, { generation }), after: [after] };
     }
   }
   const set = ((truth.pictures ?? -1) + 1 + dice.int(2)) % 3;
-  return { kind: 'fit', ask: fitOf(set), after: { pictures: set, threshold: null } };
+  const after = [null, ...(thresholds[set] ?? [])].map((threshold) => ({ pictures: set, threshold }));
+  return { kind: 'fit', ask: fitOf(set), after };
 }
 
 /** The score that each set's memory gives the probe, from a service of its own. */
@@ -260,10 +278,12 @@ function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-function same(a: Model, b: Model): boolean {
-  return a.pictures === b.pictures && a.threshold === b.threshold;
+function includes(models: readonly Model[], { pictures, threshold }: Model): boolean {
+  return models.some((model) => model.pictures === pictures && model.threshold === threshold);
 }
 
-function told({ pictures, threshold }: Model): string {
-  return pictures === null ? 'no model' : `the memory of set ${pictures} with threshold ${threshold}`;
+function told(...models: readonly Model[]): string {
+  const [{ pictures } = untouched] = models;
+  const thresholds = models.map(({ threshold }) => threshold ?? 'none').join(' or ');
+  return pictures === null ? 'no model' : `the memory of set ${pictures} with threshold ${thresholds}`;
 }
