@@ -47,8 +47,8 @@ const role = { role_id: 'crash', roi_id: 'top' } as const;
 const scaled = { ...role, mm_per_px: partsMmPerPx };
 const untouched: Model = { pictures: null, threshold: null };
 
-/** Longest time between a start and its kill: a fit of these pictures takes about half of it. */
-const longestMs = 1500;
+/** Longest time between a start and its kill, in fits at the machine's pace. */
+const longestFits = 8;
 
 /**
  * Kills the real service at random moments of fits, calibrations, rollbacks, uploads and deletions, starts it again, and looks:
@@ -71,7 +71,7 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
   };
 
   const fitOf = (set: number) => (okng: Client) => okng.fit({ ...scaled, images: imagesOf(sets[set] ?? []) });
-  const scores = await scoresOfSets(sets, probe, environment);
+  const { scores, fitMs } = await scoresOfSets(sets, probe, environment);
   const known: KnownModels = { generations: new Map(), thresholds: sets.map(() => new Set()) };
   const samples = new Map<string, string>();
   // What may answer, as far as it was told; one, unless the last change has not been looked at.
@@ -127,7 +127,7 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
         fail(`an answer before the kill: ${error instanceof Error ? error.message : String(error)}`);
       }),
     );
-    await sleep(dice.int(longestMs));
+    await sleep(dice.int(Math.ceil(longestFits * fitMs)));
     killed = true;
     await okng.kill('SIGKILL');
     await Promise.all(working);
@@ -200,24 +200,27 @@ async function nextChange(
   return { kind: 'fit', ask: fitOf(set), after };
 }
 
-/** The score that each set's memory gives the probe, from a service of its own. */
+/** The score that each set's memory gives the probe, and how long a fit takes, from a service of its own. */
 async function scoresOfSets(
   sets: readonly (readonly PartPicture[])[],
   probe: PartPicture,
   environment: Readonly<Record<string, string>>,
-): Promise<readonly number[]> {
+): Promise<{ readonly scores: readonly number[]; readonly fitMs: number }> {
   const modelsDir = mkdtempSync(join(tmpdir(), 'okng-crash-scores-'));
   const okng = await startOkng({ ...environment, BDI_MODELS_DIR: modelsDir });
   const client = clientOf(okng);
   const scores: number[] = [];
+  let fitMs = 0;
   for (const set of sets) {
+    const started = performance.now();
     await client.fit({ ...scaled, images: imagesOf(set) });
+    fitMs = performance.now() - started;
     scores.push((await inferProbe(client, probe)).score);
   }
   await okng.kill('SIGKILL');
   rmSync(modelsDir, { recursive: true, force: true });
   if (new Set(scores).size < scores.length) throw new Error(`scores that do not tell the memories apart: ${scores}`);
-  return scores;
+  return { scores, fitMs };
 }
 
 const inferProbe = (client: Client, { name, bytes }: PartPicture) =>
