@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { runCrashes } from './run_crashes.ts';
 
 it('25 kills lose nothing that was acknowledged and mix nothing (npm run test:crash for more)', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   const report = await runCrashes({ cycles: 25, seed: 6, tell: () => undefined });
   expect(report.failures).toEqual([]);

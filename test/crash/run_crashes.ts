@@ -48,7 +48,7 @@ const scaled = { ...role, mm_per_px: partsMmPerPx };
 const untouched: Model = { pictures: null, threshold: null };
 
 /** Longest time between a start and its kill, in fits at the machine's pace. */
-const longestFits = 8;
+const longestFits = 5;
 
 /**
  * Kills the real service at random moments of fits, calibrations, rollbacks, uploads and deletions, starts it again, and looks:
