@@ -77,9 +77,9 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
   // What may answer, as far as it was told; one, unless the last change has not been looked at.
   let truth: readonly Model[] = [untouched];
 
+  let okng = await startOkng(environment);
   for (let cycle = 0; cycle < cycles && failures.length === 0; cycle++) {
     const dice = diceFor(seed, cycle);
-    const okng = await startOkng(environment);
     const client = clientOf(okng);
     const fail = (what: string) => failures.push(`cycle ${cycle}: ${what}`);
     let underWay: Change | null = null;
@@ -133,9 +133,10 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
     await Promise.all(working);
     if (failures.length > 0) break;
 
-    const again = await startOkng(environment);
+    // Started again it is looked at, and serves the next cycle.
+    okng = await startOkng(environment);
     try {
-      const found = await observed(clientOf(again), probe, scores);
+      const found = await observed(clientOf(okng), probe, scores);
       const cut = underWay as Change | null;
       if (includes(truth, found.model)) {
         if (cut !== null) count(cutUndone, cut.kind);
@@ -147,16 +148,16 @@ export async function runCrashes({ cycles, seed, tell }: CrashOrder): Promise<Cr
       }
       truth = [found.model];
       if (found.generation !== null) known.generations.set(found.generation, found.model);
-      await checkSamples(clientOf(again), samples, upload, dice, fail);
+      await checkSamples(clientOf(okng), samples, upload, dice, fail);
     } catch (error) {
       fail(`after the restart: ${error instanceof Error ? error.message : String(error)}`);
     }
-    await again.kill('SIGKILL');
     if ((cycle + 1) % 10 === 0)
       tell(
         `${cycle + 1} of ${cycles} cycles, ${samples.size} samples, generation ${Math.max(0, ...known.generations.keys())}`,
       );
   }
+  await okng.kill('SIGKILL');
   if (failures.length === 0) rmSync(modelsDir, { recursive: true, force: true });
   else tell(`the models folder is kept: ${modelsDir}`);
   return { cycles, answered, cutDone, cutUndone, failures };
