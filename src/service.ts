@@ -398,6 +398,8 @@ export async function createService(
       try {
         await requireWritable(config.modelsDir);
         device = await vision.warm();
+        // The embedded extractor's is made at the first look; not to be paid for by the first picture.
+        void extractor.fingerprint;
         problems = [];
       } catch (error) {
         problems = [

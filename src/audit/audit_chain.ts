@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { sha256HexNow } from '../store/sha256.ts';
 import { encodeJson } from '../store/stored_file.ts';
 
 /**
@@ -31,7 +31,7 @@ export const emptyHead: ChainHead = { sequence: 0, hash: '0'.repeat(64) };
 export function linkedLine(before: ChainHead, entry: AuditEntry): { readonly line: string; readonly head: ChainHead } {
   const sequence = before.sequence + 1;
   const content = encodeJson({ sequence, previous: before.hash, ...entry }).slice(0, -1);
-  const hash = sha256(content);
+  const hash = sha256HexNow(content);
   return { line: `${content},"hash":"${hash}"}\n`, head: { sequence, hash } };
 }
 
@@ -64,7 +64,7 @@ export function readLine(bytes: Uint8Array): AuditLine | null {
   const read = lineSchema.safeParse(parsed(content));
   if (!read.success) return null;
   const { sequence, previous, kind } = read.data;
-  return { sequence, previous, kind, hash, members: read.data, intact: sha256(content) === hash };
+  return { sequence, previous, kind, hash, members: read.data, intact: sha256HexNow(content) === hash };
 }
 
 function parsed(content: Uint8Array): unknown {
@@ -92,10 +92,6 @@ function withoutZeros(bytes: Uint8Array): Uint8Array {
   let length = bytes.length;
   while (length > 0 && bytes[length - 1] === 0) length--;
   return bytes.subarray(0, length);
-}
-
-function sha256(content: string | Uint8Array): string {
-  return createHash('sha256').update(content).digest('hex');
 }
 
 /** A file of a chain by its name: `<chain>-<number>.jsonl`, numbers from 1. */

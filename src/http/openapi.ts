@@ -171,16 +171,12 @@ export function openApiDocument(version: string): Json {
         get: operation('All models on disk; the first time each memory is read', modelListResponse, ['invalid_value']),
       },
       '/models/{role_id}/{roi_id}/generations': {
-        get: {
-          ...operation('The memories that a model has had, as far as they are kept', generationListResponse, [
+        get: withParameters(
+          operation('The memories that a model has had, as far as they are kept', generationListResponse, [
             'invalid_value',
           ]),
-          parameters: [
-            ...commonHeaders,
-            ...pathParameters('role_id', 'roi_id'),
-            ...['recipe_id', 'model_key'].map((name) => ({ name, in: 'query', schema: { type: 'string' } })),
-          ],
-        },
+          ...modelInPath,
+        ),
       },
       '/models/{role_id}/{roi_id}/rollback': {
         post: {
@@ -197,78 +193,73 @@ export function openApiDocument(version: string): Json {
         },
       },
       '/models/{role_id}/{roi_id}/health': {
-        get: {
-          ...operation(
-            'Is the model fitted and calibrated, and do its scores still look the same',
-            modelHealthResponse,
-            ['invalid_value', 'damaged_file'],
-          ),
-          parameters: [
-            ...commonHeaders,
-            ...pathParameters('role_id', 'roi_id'),
-            ...['recipe_id', 'model_key'].map((name) => ({ name, in: 'query', schema: { type: 'string' } })),
-          ],
-        },
+        get: withParameters(
+          operation('Is the model fitted and calibrated, and do its scores still look the same', modelHealthResponse, [
+            'invalid_value',
+            'damaged_file',
+          ]),
+          ...modelInPath,
+        ),
       },
       '/state': {
-        get: {
-          ...operation('Is there a memory and a calibration that /infer would use', stateResponse, modelCodes),
-          parameters: [...commonHeaders, ...queryParameters(modelQuery)],
-        },
+        get: withParameters(
+          operation('Is there a memory and a calibration that /infer would use', stateResponse, modelCodes),
+          ...queryParameters(modelQuery),
+        ),
       },
       '/manifest': {
-        get: {
-          ...operation('The state of a model, its calibration and its dataset', manifestResponse, modelCodes),
-          parameters: [...commonHeaders, ...queryParameters(modelQuery)],
-        },
+        get: withParameters(
+          operation('The state of a model, its calibration and its dataset', manifestResponse, modelCodes),
+          ...queryParameters(modelQuery),
+        ),
       },
       ...Object.fromEntries(
         sampleLabels.map((label) => [`/datasets/${label}/upload`, { post: uploadOperation(label) }]),
       ),
       '/datasets/list': {
-        get: {
-          ...operation('The stored samples of a role and ROI, and which of them are duplicates', datasetListResponse, [
+        get: withParameters(
+          operation('The stored samples of a role and ROI, and which of them are duplicates', datasetListResponse, [
             'invalid_value',
             'missing_field',
           ]),
-          parameters: [...commonHeaders, ...queryParameters(datasetQuery)],
-        },
+          ...queryParameters(datasetQuery),
+        ),
       },
       '/datasets/file': {
-        get: {
-          ...pictureOperation('A stored picture, as it was sent', ['invalid_value', 'not_found', 'missing_field']),
-          parameters: [...commonHeaders, ...queryParameters(sampleQuery)],
-        },
-        delete: {
-          ...operation('Remove a sample for good', sampleDeletedResponse, ['invalid_value', 'missing_field']),
-          parameters: [...commonHeaders, ...queryParameters(sampleQuery)],
-        },
+        get: withParameters(
+          pictureOperation('A stored picture, as it was sent', ['invalid_value', 'not_found', 'missing_field']),
+          ...queryParameters(sampleQuery),
+        ),
+        delete: withParameters(
+          operation('Remove a sample for good', sampleDeletedResponse, ['invalid_value', 'missing_field']),
+          ...queryParameters(sampleQuery),
+        ),
       },
       '/datasets/meta': {
-        get: {
-          ...operation('What is known of a stored picture', sampleMetaResponse, [
+        get: withParameters(
+          operation('What is known of a stored picture', sampleMetaResponse, [
             'invalid_value',
             'not_found',
             'missing_field',
             'damaged_file',
           ]),
-          parameters: [...commonHeaders, ...queryParameters(sampleQuery)],
-        },
+          ...queryParameters(sampleQuery),
+        ),
       },
       '/datasets/thumbnail': {
-        get: {
-          ...pictureOperation('A stored picture, small, as JPEG', ['invalid_value', 'not_found', 'missing_field']),
-          parameters: [...commonHeaders, ...queryParameters(thumbnailQuery)],
-        },
+        get: withParameters(
+          pictureOperation('A stored picture, small, as JPEG', ['invalid_value', 'not_found', 'missing_field']),
+          ...queryParameters(thumbnailQuery),
+        ),
       },
       '/datasets/clear': {
-        delete: {
-          ...operation('Remove every sample of a class for good', datasetClearedResponse, [
+        delete: withParameters(
+          operation('Remove every sample of a class for good', datasetClearedResponse, [
             'invalid_value',
             'missing_field',
           ]),
-          parameters: [...commonHeaders, ...queryParameters(datasetLabelQuery)],
-        },
+          ...queryParameters(datasetLabelQuery),
+        ),
       },
       '/datasets/review': {
         post: {
@@ -313,10 +304,10 @@ export function openApiDocument(version: string): Json {
       },
       '/recipes': { get: operation('The recipes and what they hold', recipeListResponse, ['invalid_value']) },
       '/recipes/{id}': {
-        get: {
-          ...operation('One recipe and what it holds', recipeResponse, ['invalid_value', 'not_found']),
-          parameters: [...commonHeaders, recipePathId],
-        },
+        get: withParameters(
+          operation('One recipe and what it holds', recipeResponse, ['invalid_value', 'not_found']),
+          ...pathParameters('id'),
+        ),
         put: {
           ...operation("Correct a recipe's millimetres per pixel, on purpose", recipeChangedResponse, [
             'invalid_json',
@@ -324,45 +315,46 @@ export function openApiDocument(version: string): Json {
             'missing_field',
             'storage_full',
           ]),
-          parameters: [...commonHeaders, recipePathId],
+          parameters: [...commonHeaders, ...pathParameters('id')],
           requestBody: jsonBody(recipeChange),
         },
-        delete: {
-          ...operation('Remove a recipe for good; the default one stays', recipeDeletedResponse, [
+        delete: withParameters(
+          operation('Remove a recipe for good; the default one stays', recipeDeletedResponse, [
             'invalid_value',
             'not_found',
             'recipe_in_use',
             'fit_in_progress',
           ]),
-          parameters: [...commonHeaders, recipePathId, ...queryParameters(recipeRemoval)],
-        },
+          ...pathParameters('id'),
+          ...queryParameters(recipeRemoval),
+        ),
       },
       '/jobs': {
-        get: {
-          ...operation('The jobs there are, the newest first', jobListResponse, ['invalid_value']),
-          parameters: [...commonHeaders, ...queryParameters(jobsQuery)],
-        },
+        get: withParameters(
+          operation('The jobs there are, the newest first', jobListResponse, ['invalid_value']),
+          ...queryParameters(jobsQuery),
+        ),
       },
       '/jobs/{id}': {
-        get: {
-          ...operation('What a job does, or has come to', jobWithResult, ['not_found', 'damaged_file']),
-          parameters: [...commonHeaders, jobId],
-        },
-        delete: {
-          ...operation(
+        get: withParameters(
+          operation('What a job does, or has come to', jobWithResult, ['not_found', 'damaged_file']),
+          ...pathParameters('id'),
+        ),
+        delete: withParameters(
+          operation(
             'Cancel a job; answers when it has ended, after one picture or so. Cancelling it again is no error.',
             jobWithResult,
             ['not_found', 'job_ended'],
           ),
-          parameters: [...commonHeaders, jobId],
-        },
+          ...pathParameters('id'),
+        ),
       },
       '/jobs/{id}/events': {
         get: {
           ...operation('Follow a job', jobResponse, ['not_found']),
           parameters: [
             ...commonHeaders,
-            jobId,
+            ...pathParameters('id'),
             {
               name: 'Last-Event-ID',
               in: 'header',
@@ -400,10 +392,6 @@ const commonHeaders = [
     description: 'The recipe, where neither body nor query names one.',
   },
 ] as const;
-
-const jobId = { name: 'id', in: 'path', required: true, schema: { type: 'string' } } as const;
-
-const recipePathId = { name: 'id', in: 'path', required: true, schema: { type: 'string' } } as const;
 
 const modelCodes = ['invalid_value', 'missing_field', 'damaged_file'] as const satisfies readonly ErrorCode[];
 
@@ -452,6 +440,11 @@ function pictureOperation(summary: string, codes: readonly ErrorCode[]): Json {
   };
 }
 
+/** An operation with parameters beside those that all have. */
+function withParameters(of: Json, ...parameters: readonly Json[]): Json {
+  return { ...of, parameters: [...commonHeaders, ...parameters] };
+}
+
 function queryParameters(schema: z.ZodType): readonly Json[] {
   const { properties = {}, required = [] } = inputSchema(schema) as { properties?: Json; required?: readonly string[] };
   return Object.entries(properties).map(([name, of]) => ({
@@ -465,6 +458,12 @@ function queryParameters(schema: z.ZodType): readonly Json[] {
 function pathParameters(...names: readonly string[]): readonly Json[] {
   return names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
 }
+
+/** A model named by the path; its recipe and key may be named in the query. */
+const modelInPath = [
+  ...pathParameters('role_id', 'roi_id'),
+  ...['recipe_id', 'model_key'].map((name) => ({ name, in: 'query', schema: { type: 'string' } })),
+];
 
 function jsonBody(schema: z.ZodType): Json {
   return { required: true, content: { 'application/json': { schema: inputSchema(schema) } } };

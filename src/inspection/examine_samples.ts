@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { decodeSampleMeta, fingerprintIn } from '../store/sample_meta.ts';
+import { sha256HexNow } from '../store/sha256.ts';
 import { fileFacts, readStoredFile } from '../store/stored_file.ts';
 import { metaPathOf, type StoredFile } from '../store/stored_places.ts';
 import { attempt, type Finding, failure, good, warning } from './findings.ts';
@@ -84,7 +84,7 @@ export async function examineSamples(
     const { bytes } = read.value;
     const expected = hashes.get(metaPathOf(picture));
     const isShared = pictures.some((other) => other !== picture && metaPathOf(other) === metaPathOf(picture));
-    if (expected !== undefined && !isShared && createHash('sha256').update(bytes).digest('hex') !== expected) {
+    if (expected !== undefined && !isShared && sha256HexNow(bytes) !== expected) {
       return 'It is not the picture that was uploaded: its SHA-256 is another one than in its meta.';
     }
     const proven = await attempt(() => prove(bytes, picture.segments.at(-1) as string));

@@ -1,8 +1,5 @@
-import type { Matrix } from '../patchcore/matrix.ts';
+import { epsilon, type Matrix } from '../patchcore/matrix.ts';
 import { type Loops, layout, loopsWith } from './loops.ts';
-
-/** Keeps the division of an all-zero row harmless, as in `normalizeRows`. */
-const epsilon = 1e-8;
 
 /** Two rows in the loops' memory. Copying a row there costs a fifth of what its loop then saves. */
 interface Desk {

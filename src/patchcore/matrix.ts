@@ -33,7 +33,7 @@ export function hasOnlyFiniteNumbers(data: Float32Array): boolean {
 }
 
 /** Keeps the division of an all-zero row harmless; the predecessor's value. */
-const epsilon = 1e-8;
+export const epsilon = 1e-8;
 
 /** What rounding may make of a row that was divided by its length. */
 const unitTolerance = 1e-3;

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { InspectionError } from '../errors.ts';
 import type { OpenFile } from './open_file.ts';
+import { sha256HexNow } from './sha256.ts';
 import { type StoredFile, storedFileOf } from './stored_places.ts';
 import { damagedArchive, readTar, tarEnd, tarHeader, tarPadding } from './tar.ts';
 
@@ -86,7 +87,7 @@ export async function beginArchive(
   files.push({
     path: HEADER_FILE,
     size_bytes: headerBytes.length,
-    sha256: createHash('sha256').update(headerBytes).digest('hex'),
+    sha256: sha256HexNow(headerBytes),
     modified_at_ms: modifiedAtMs,
   });
 
@@ -197,7 +198,7 @@ function manifestBytes(files: readonly ArchivedFile[]): Uint8Array {
     JSON.stringify({ path, size_bytes, sha256, modified_at_ms }),
   );
   const list = `[\n${lines.join(',\n')}\n]`;
-  const checksum = createHash('sha256').update(list).digest('hex');
+  const checksum = sha256HexNow(list);
   return new TextEncoder().encode(`{"files":${list},\n"checksum":"${checksum}"}\n`);
 }
 

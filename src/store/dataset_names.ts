@@ -5,6 +5,10 @@ import { basename, extname } from 'node:path';
 export const sampleLabels = ['ok', 'ng'] as const;
 export type SampleLabel = (typeof sampleLabels)[number];
 
+export function isSampleLabel(name: string): name is SampleLabel {
+  return (sampleLabels as readonly string[]).includes(name);
+}
+
 /** The endings of each format; the first stands for a picture that came without one of them. */
 const extensionsOf = {
   png: ['png'],

@@ -4,6 +4,7 @@ import { ensureFolder, type NewFile, removeFiles, removeStaleTemps, stageFiles }
 import {
   createSampleNames,
   isOwnMetaName,
+  isSampleLabel,
   isSampleName,
   metaNameOf,
   type NameSources,
@@ -14,7 +15,7 @@ import {
 } from './dataset_names.ts';
 import { idsOfModelFileBase, isRecipeFolder, modelFileBase, recipeFolder } from './file_names.ts';
 import { inParallel } from './in_parallel.ts';
-import { RECIPES_FOLDER } from './places.ts';
+import { DATASETS_FOLDER, RECIPES_FOLDER } from './places.ts';
 import {
   type DatasetKey,
   decodeSampleMeta,
@@ -27,7 +28,6 @@ import {
 import { sha256Hex } from './sha256.ts';
 import { fileFacts, findFile, listEntries, readStoredFile, realFolder } from './stored_file.ts';
 
-const DATASETS_FOLDER = 'datasets';
 /** Node has four threads for files; one stays free for those who want a single file meanwhile. */
 const READERS = 3;
 /** Folders (a role, ROI and label each) whose fingerprints are remembered: about 1.5 MB for one of 5,000 samples. */
@@ -347,13 +347,12 @@ async function unlessDamaged(
 
 /** Every folder of samples of every recipe; links are passed over, so that a sweep stays inside. */
 async function sampleFolders(modelsDir: string): Promise<readonly string[]> {
-  const isLabel = (name: string) => (sampleLabels as readonly string[]).includes(name);
   const levels: readonly ((name: string) => boolean)[] = [
     (name) => name === RECIPES_FOLDER,
     isRecipeFolder,
     (name) => name === DATASETS_FOLDER,
     () => true,
-    isLabel,
+    isSampleLabel,
   ];
   let folders: readonly string[] = [modelsDir];
   for (const fits of levels) {

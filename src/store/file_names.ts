@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { InspectionError } from '../errors.ts';
+import { sha256HexNow } from './sha256.ts';
 
 /** What ext4, NTFS and APFS allow for one name. Ours are ASCII, so bytes and characters agree. */
 const LONGEST_FILE_NAME = 255;
@@ -31,10 +31,6 @@ function fromBase64Url(encoded: string): string | undefined {
   return text !== '' && Buffer.from(text, 'utf8').toString('base64url') === encoded ? text : undefined;
 }
 
-function sha256Hex(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
-}
-
 /**
  * The name that all files (and the dataset folder) of a role and ROI begin with: urlsafe base64 without padding of the
  * UTF-8 role_id, `__`, the same of roi_id.
@@ -54,7 +50,7 @@ function sha256Hex(text: string): string {
  */
 export function modelFileBase(roleId: string, roiId: string): string {
   const base = `${base64Url(roleId)}__${base64Url(roiId)}`;
-  return base.length <= LONGEST_BASE ? base : `~~${sha256Hex(base)}`;
+  return base.length <= LONGEST_BASE ? base : `~~${sha256HexNow(base)}`;
 }
 
 /** The ids a base was made of; undefined for the shortened form and for names that {@link modelFileBase} never makes. */
@@ -90,7 +86,7 @@ export function legacyFileBase(roleId: string, roiId: string): string | undefine
 export function modelKeyFolder(modelKey: string): string {
   if (PLAIN_KEY.test(modelKey) && !RESERVED_FOLDER.test(modelKey)) return modelKey;
   const encoded = `~${base64Url(modelKey)}`;
-  return encoded.length <= LONGEST_FILE_NAME ? encoded : `~~${sha256Hex(modelKey)}`;
+  return encoded.length <= LONGEST_FILE_NAME ? encoded : `~~${sha256HexNow(modelKey)}`;
 }
 
 /** The key a folder was named for; undefined for the hashed form and for names {@link modelKeyFolder} never makes. */

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type CalibrationFile, calibrationSchema } from './calibration_file.ts';
+import { sha256HexNow } from './sha256.ts';
 import { damagedFile, decodeJson, encodeJson } from './stored_file.ts';
 
 /** How a memory came to this place. `found`: it lay there, from the predecessor or an okng without generations. */
@@ -59,5 +59,5 @@ function checksumIn(content: object, fileName: string): string {
 }
 
 function checksumOf(content: object): string {
-  return createHash('sha256').update(encodeJson(content)).digest('hex');
+  return sha256HexNow(encodeJson(content));
 }

@@ -21,6 +21,7 @@ import { withLock } from './model_lock.ts';
 import { type EncodedMemory, readModelMemory, type StoredMemory } from './model_memory.ts';
 import {
   candidatePlaces,
+  DATASETS_FOLDER,
   DEFAULT_RECIPE,
   type ModelKey,
   type ModelPlace,
@@ -349,7 +350,7 @@ async function foldersOf(modelsDir: string): Promise<string[][]> {
   for (const recipe of (await listFolder(join(modelsDir, RECIPES_FOLDER))).filter(isRecipeFolder)) {
     folders.push([RECIPES_FOLDER, recipe]);
     for (const keyFolder of await listFolder(join(modelsDir, RECIPES_FOLDER, recipe))) {
-      if (keyFolder !== 'datasets') folders.push([RECIPES_FOLDER, recipe, keyFolder]);
+      if (keyFolder !== DATASETS_FOLDER) folders.push([RECIPES_FOLDER, recipe, keyFolder]);
     }
   }
   return folders;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { isSampleName, metaNameOf, type SampleLabel, sampleLabels } from './dataset_names.ts';
+import { isSampleLabel, isSampleName, metaNameOf, type SampleLabel } from './dataset_names.ts';
 import {
   idsOfModelFileBase,
   isRecipeFolder,
@@ -8,7 +8,7 @@ import {
   modelKeyOfFolder,
 } from './file_names.ts';
 import { GENERATIONS_FOLDER } from './generations.ts';
-import { DEFAULT_RECIPE, type ModelPlace, modelPlace, RECIPES_FOLDER } from './places.ts';
+import { DATASETS_FOLDER, DEFAULT_RECIPE, type ModelPlace, modelPlace, RECIPES_FOLDER } from './places.ts';
 import { RECIPE_FILE } from './recipe_file.ts';
 import { listEntries, listFolder } from './stored_file.ts';
 
@@ -47,7 +47,6 @@ export interface ModelsFolder {
   readonly passedOver: readonly { readonly path: string; readonly reason: string }[];
 }
 
-const DATASETS_FOLDER = 'datasets';
 /** No request can name it. */
 const RESERVED_RECIPE = 'last';
 const UNKNOWN = 'neither a model, a scale nor a dataset';
@@ -132,8 +131,8 @@ export async function readModelsFolder(folder: string): Promise<ModelsFolder> {
         continue;
       }
       const labels = await entriesOf([...segments, base]);
-      passOver([...segments, base], [...labels.files, ...labels.folders.filter((name) => !isLabel(name))]);
-      for (const label of labels.folders.filter(isLabel)) {
+      passOver([...segments, base], [...labels.files, ...labels.folders.filter((name) => !isSampleLabel(name))]);
+      for (const label of labels.folders.filter(isSampleLabel)) {
         const below = [...segments, base, label];
         const { files, folders } = await entriesOf(below);
         const present = new Set(files);
@@ -196,8 +195,4 @@ function keyOf(keyFolder: string): string | undefined {
 
 function isGenerations(name: string): boolean {
   return name === GENERATIONS_FOLDER;
-}
-
-function isLabel(name: string): name is SampleLabel {
-  return (sampleLabels as readonly string[]).includes(name);
 }

@@ -22,6 +22,8 @@ export interface ModelPlace {
 }
 
 export const RECIPES_FOLDER = 'recipes';
+/** Beside the key folders of a recipe. */
+export const DATASETS_FOLDER = 'datasets';
 export const DEFAULT_RECIPE = 'default';
 
 /** The place of files that begin with `base` in `modelsDir/segments…`. */

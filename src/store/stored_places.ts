@@ -1,10 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, isTempName, storageError } from './atomic_write.ts';
-import { isSampleName, metaNameOf, sampleLabels } from './dataset_names.ts';
+import { isSampleLabel, isSampleName, metaNameOf } from './dataset_names.ts';
 import { isRecipeFolder, MODEL_FILE_SUFFIXES, modelKeyOfFolder } from './file_names.ts';
 import { GENERATIONS_FOLDER } from './generations.ts';
-import { DEFAULT_RECIPE, RECIPES_FOLDER } from './places.ts';
+import { DATASETS_FOLDER, DEFAULT_RECIPE, RECIPES_FOLDER } from './places.ts';
 import { RECIPE_FILE } from './recipe_file.ts';
 
 /** What every file of a models folder is, by its path alone. */
@@ -61,11 +61,10 @@ const base: Fits = (name) => /^[A-Za-z0-9_~-]{1,243}$/.test(name);
 const modelFile: Fits = (name) => baseOfModelFile(name) !== undefined;
 const keyFolder: Fits = (name) => modelKeyOfFolder(name) !== undefined || /^~~[0-9a-f]{64}$/.test(name);
 const generationName: Fits = (name) => /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$/.test(name);
-const label: Fits = (name) => (sampleLabels as readonly string[]).includes(name);
 const picture: Fits = (name) => isSampleName(name) && Buffer.byteLength(name) <= LONGEST_NAME_BYTES;
 const meta: Fits = (name) => name.endsWith('.json') && picture(`${name.slice(0, -'.json'.length)}.png`);
 const download: Fits = (name) => plain(name) && /\.(part|part\.json|part\.lock|tmp)$/.test(name);
-const dataset = [is(RECIPES_FOLDER), isRecipeFolder, is('datasets'), base, label];
+const dataset = [is(RECIPES_FOLDER), isRecipeFolder, is(DATASETS_FOLDER), base, isSampleLabel];
 const keyed = [is(RECIPES_FOLDER), isRecipeFolder, keyFolder];
 const generation = [is(GENERATIONS_FOLDER), base];
 

@@ -6,36 +6,12 @@ import { InspectionError } from '../../src/errors.ts';
 import { encodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore, type ModelStore } from '../../src/store/model_store.ts';
 import { writeModel } from '../../src/store/takeover.ts';
+import { power } from './power.ts';
 import { someMemory } from './some_memory.ts';
 
-/** How many changes of the disk are still made before the process is as good as dead. */
-const power = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
-
-vi.mock('node:fs/promises', async (original) => {
-  const real = await original<typeof import('node:fs/promises')>();
-  const spend = () => {
-    if (power.left-- <= 0) throw new Error('no power');
-  };
-  const open: typeof real.open = (path, flags, mode) => {
-    if (flags !== 'r') spend();
-    return real.open(path, flags, mode);
-  };
-  /** Whatever else changes the disk in one step. */
-  const spending = <Name extends 'rename' | 'unlink' | 'link' | 'mkdir' | 'rm'>(name: Name) =>
-    (async (...given: never[]) => {
-      spend();
-      return await (real[name] as (...all: never[]) => Promise<unknown>)(...given);
-    }) as unknown as (typeof real)[Name];
-  return {
-    ...real,
-    open,
-    rename: spending('rename'),
-    unlink: spending('unlink'),
-    link: spending('link'),
-    mkdir: spending('mkdir'),
-    rm: spending('rm'),
-  };
-});
+vi.mock('node:fs/promises', async (original) =>
+  (await import('./power.ts')).spendingPower(await original(), ['rename', 'unlink', 'link', 'mkdir', 'rm']),
+);
 
 const key = { recipeId: 'line2', modelKey: 'b', roleId: 'a', roiId: 'b' };
 

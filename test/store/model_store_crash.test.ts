@@ -5,30 +5,12 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
 import { encodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore } from '../../src/store/model_store.ts';
+import { power } from './power.ts';
 import { someMemory } from './some_memory.ts';
 
-/** How many changes of the disk are still made before the process is as good as dead. */
-const power = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
-
-vi.mock('node:fs/promises', async (original) => {
-  const real = await original<typeof import('node:fs/promises')>();
-  const spend = () => {
-    if (power.left-- <= 0) throw new Error('no power');
-  };
-  const open: typeof real.open = (path, flags, mode) => {
-    if (flags !== 'r') spend();
-    return real.open(path, flags, mode);
-  };
-  const rename: typeof real.rename = async (from, to) => {
-    spend();
-    await real.rename(from, to);
-  };
-  const unlink: typeof real.unlink = async (path) => {
-    spend();
-    await real.unlink(path);
-  };
-  return { ...real, open, rename, unlink };
-});
+vi.mock('node:fs/promises', async (original) =>
+  (await import('./power.ts')).spendingPower(await original(), ['rename', 'unlink']),
+);
 
 let modelsDir = '';
 beforeEach(async () => {
