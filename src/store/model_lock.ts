@@ -93,9 +93,10 @@ export async function withLock<T>(
     });
   } finally {
     clearInterval(renewal);
-    held.delete(owner.token);
     // What was done is done: a lock that stays on a failing disk is taken over by whoever comes next.
     await Promise.allSettled([isOurs().then((ours) => (ours ? unlink(path) : undefined))]);
+    // Not before: one who waits here would take it over, and what we then remove would be his.
+    held.delete(owner.token);
   }
 }
 

@@ -5,30 +5,51 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { withLock } from '../../src/store/model_lock.ts';
 import { hasEnded, thisProcess } from '../../src/store/process_identity.ts';
+
+/** How long the removal of a lock waits before it is done. */
+const removal = vi.hoisted(() => ({ delayMs: 0 }));
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  const unlink: typeof real.unlink = async (path) => {
+    if (removal.delayMs > 0 && path === lockPath()) await sleep(removal.delayMs);
+    await real.unlink(path);
+  };
+  return { ...real, unlink };
+});
 
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'okng-lock-'));
 });
-afterEach(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  removal.delayMs = 0;
+  rmSync(folder, { recursive: true });
+});
 
-const path = () => join(folder, '.tmp-lock-m');
+const lockPath = () => join(folder, '.tmp-lock-m');
 const quick = { patienceMs: 300, expiryMs: 120 };
 /** As another process would have written it. */
 const write = (owner: object) =>
-  writeFileSync(path(), JSON.stringify({ token: 't', since_utc: '2026-01-02T03:04:05Z', ...thisProcess, ...owner }));
+  writeFileSync(
+    lockPath(),
+    JSON.stringify({ token: 't', since_utc: '2026-01-02T03:04:05Z', ...thisProcess, ...owner }),
+  );
 const elsewhere = { host: 'another one', pid: 1 };
 
 describe('withLock', () => {
-  it('lets one work at a time, and leaves nothing', async () => {
+  it.each([
+    ['', 0],
+    [', when the disk takes its time to give a lock back', 40],
+  ])('lets one work at a time, and leaves nothing%s', async (_, delayMs) => {
+    removal.delayMs = delayMs;
     const order: string[] = [];
     const work = (name: string) =>
       withLock(folder, 'm', async () => {
         order.push(`${name} begins`);
-        await sleep(30);
+        await sleep(100);
         order.push(`${name} ends`);
       });
     await Promise.all(['a', 'b', 'c'].map(work));
@@ -55,7 +76,7 @@ describe('withLock', () => {
       message: expect.stringContaining('since 2026-01-02T03:04:05Z'),
     });
     clearInterval(renewing);
-    expect(JSON.parse(readFileSync(path(), 'utf8'))).toMatchObject(elsewhere);
+    expect(JSON.parse(readFileSync(lockPath(), 'utf8'))).toMatchObject(elsewhere);
   });
 
   it.each([
@@ -78,7 +99,7 @@ describe('withLock', () => {
   });
 
   it.each(['', '{', '{"pid":1}'])('is taken over when its file holds %j, though not at once', async (text) => {
-    writeFileSync(path(), text);
+    writeFileSync(lockPath(), text);
     const started = performance.now();
     await withLock(folder, 'm', async () => undefined);
     expect(performance.now() - started).toBeGreaterThan(900);
@@ -92,7 +113,7 @@ describe('withLock', () => {
     });
     await expect(lost).rejects.toMatchObject({ code: 'not_ready', message: expect.stringContaining('halted') });
     // The other one's lock is left alone.
-    expect(JSON.parse(readFileSync(path(), 'utf8'))).toMatchObject(elsewhere);
+    expect(JSON.parse(readFileSync(lockPath(), 'utf8'))).toMatchObject(elsewhere);
   });
 
   it('is renewed while it is held', async () => {
