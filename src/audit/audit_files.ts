@@ -1,6 +1,6 @@
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureFolder, syncFolder } from '../store/atomic_write.ts';
+import { disk, writeAll } from '../store/disk.ts';
 import { listEntries } from '../store/stored_file.ts';
 import {
   type AuditLine,
@@ -29,7 +29,7 @@ export type OpenAuditFile = (modelsDir: string, name: string) => Promise<AuditFi
 /** Errors: Node's, and `damaged_file` for an audit folder that is a link out of the models folder. */
 export const openAuditFile: OpenAuditFile = async (modelsDir, name) => {
   const folder = await ensureFolder(modelsDir, [AUDIT_FOLDER]);
-  const handle = await open(join(folder, name), 'a');
+  const handle = await disk.open(join(folder, name), 'a');
   try {
     await syncFolder(folder);
   } catch (error) {
@@ -38,7 +38,7 @@ export const openAuditFile: OpenAuditFile = async (modelsDir, name) => {
   }
   return {
     append: async (bytes) => {
-      await handle.appendFile(bytes);
+      await writeAll(handle, bytes);
       await handle.datasync();
     },
     cutTo: (size) => handle.truncate(size),
@@ -133,7 +133,7 @@ export async function sightingsIn(path: string): Promise<readonly Sighting[]> {
 
 /** The last whole line of a file, and how many bytes follow; null without a line. */
 async function endOf(path: string): Promise<(ChainHead & { readonly cutOffBytes: number }) | null> {
-  const handle = await open(path, 'r');
+  const handle = await disk.open(path, 'r');
   try {
     const { size } = await handle.stat();
     const start = Math.max(0, size - pieceBytes);
@@ -157,7 +157,7 @@ const mostLineBytes = 1024 * 1024;
 export async function* linesOf(
   path: string,
 ): AsyncGenerator<{ readonly bytes: Uint8Array; readonly isWhole: boolean }> {
-  const handle = await open(path, 'r');
+  const handle = await disk.open(path, 'r');
   try {
     const piece = Buffer.alloc(pieceBytes);
     let pending = Buffer.alloc(0);

@@ -1,19 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import {
-  copyFile,
-  type FileHandle,
-  link,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  realpath,
-  rename,
-  rm,
-  unlink,
-} from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
 import { InspectionError } from '../errors.ts';
+import { disk, writeAll } from './disk.ts';
 import { inParallel } from './in_parallel.ts';
 
 /**
@@ -22,8 +10,6 @@ import { inParallel } from './in_parallel.ts';
  */
 
 export const TEMP_PREFIX = '.tmp-';
-/** One write call may not exceed 2 GiB; smaller steps cost nothing. */
-const WRITE_STEP_BYTES = 64 * 1024 * 1024;
 /**
  * Files written at the same time: syncs that wait together share one trip to the disk. Node has four threads for files;
  * the fourth stays free for those who read meanwhile.
@@ -107,7 +93,7 @@ export function isTempName(name: string): boolean {
 export async function syncFolder(folder: string): Promise<void> {
   // Windows cannot open a folder to sync it; NTFS journals names by itself.
   if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
+  const handle = await disk.open(folder, 'r');
   try {
     await handle.sync();
   } catch (error) {
@@ -120,7 +106,7 @@ export async function syncFolder(folder: string): Promise<void> {
 
 async function removeIfThere(path: string): Promise<boolean> {
   try {
-    await unlink(path);
+    await disk.unlink(path);
     return true;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return false;
@@ -128,16 +114,8 @@ async function removeIfThere(path: string): Promise<boolean> {
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  let written = 0;
-  while (written < bytes.length) {
-    const step = Math.min(WRITE_STEP_BYTES, bytes.length - written);
-    written += (await handle.write(bytes, written, step)).bytesWritten;
-  }
-}
-
 async function writeTemp(path: string, bytes: Uint8Array): Promise<void> {
-  const handle = await open(path, 'wx');
+  const handle = await disk.open(path, 'wx');
   try {
     await writeAll(handle, bytes);
     await handle.sync();
@@ -151,11 +129,11 @@ const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSU
 
 async function linkOrCopy(from: string, path: string): Promise<void> {
   try {
-    await link(from, path);
+    await disk.link(from, path);
   } catch (error) {
     if (!withoutLinks.has(errnoOf(error) ?? '')) throw error;
-    await copyFile(from, path);
-    const handle = await open(path, 'r+');
+    await disk.copyFile(from, path);
+    const handle = await disk.open(path, 'r+');
     try {
       await handle.sync();
     } finally {
@@ -176,8 +154,8 @@ async function linkOrCopy(from: string, path: string): Promise<void> {
  */
 export async function ensureFolder(root: string, segments: readonly string[]): Promise<string> {
   try {
-    await mkdir(root, { recursive: true });
-    const realRoot = await realpath(root);
+    await disk.mkdir(root, { recursive: true });
+    const realRoot = await disk.realpath(root);
     let folder = root;
     for (const segment of segments) {
       const parent = folder;
@@ -191,7 +169,7 @@ export async function ensureFolder(root: string, segments: readonly string[]): P
             'nothing was written. Replace the link by a folder.',
         );
       }
-      if (!(await lstat(real)).isDirectory()) {
+      if (!(await disk.lstat(real)).isDirectory()) {
         throw new InspectionError(
           'damaged_file',
           `'${segment}' in the store must be a folder but is a file. Move that file away.`,
@@ -207,7 +185,7 @@ export async function ensureFolder(root: string, segments: readonly string[]): P
 /** Where a path leads through its links; undefined for a link that leads nowhere. */
 async function realTarget(path: string): Promise<string | undefined> {
   try {
-    return await realpath(path);
+    return await disk.realpath(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
@@ -217,7 +195,7 @@ async function realTarget(path: string): Promise<string | undefined> {
 /** @returns whether it was made now */
 async function makeFolder(folder: string): Promise<boolean> {
   try {
-    await mkdir(folder);
+    await disk.mkdir(folder);
     return true;
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false;
@@ -228,7 +206,7 @@ async function makeFolder(folder: string): Promise<boolean> {
 /** A rename cannot replace a folder; found out in the middle of a commit, that would leave half of it. */
 async function requireNoFolder(folder: string, name: string): Promise<void> {
   try {
-    if (!(await lstat(join(folder, name))).isDirectory()) return;
+    if (!(await disk.lstat(join(folder, name))).isDirectory()) return;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return;
     throw error;
@@ -263,7 +241,7 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
   }
 
   async function publish(name: string): Promise<void> {
-    await rename(pathOf(name), join(folder, name));
+    await disk.rename(pathOf(name), join(folder, name));
     temps.delete(name);
     replaced.push(name);
   }
@@ -332,12 +310,12 @@ export async function writeFileAtomically(folder: string, file: NewFile): Promis
 export async function createFolder(parent: string, name: string, files: readonly NewFile[]): Promise<void> {
   const temp = join(parent, `${TEMP_PREFIX}${randomUUID()}`);
   try {
-    await mkdir(temp);
+    await disk.mkdir(temp);
     const staged = await stageFiles(temp, files);
     await staged.commit([{ publish: files.map((file) => file.name) }]);
     await moveFolder(parent, basename(temp), name);
   } catch (error) {
-    await Promise.allSettled([rm(temp, { recursive: true, force: true })]);
+    await Promise.allSettled([disk.rm(temp, { recursive: true, force: true })]);
     throw storageError(error);
   }
 }
@@ -345,7 +323,7 @@ export async function createFolder(parent: string, name: string, files: readonly
 /** Gives a folder another name in its parent. @throws InspectionError `storage_unavailable`, `storage_full` */
 export async function moveFolder(parent: string, from: string, to: string): Promise<void> {
   try {
-    await rename(join(parent, from), join(parent, to));
+    await disk.rename(join(parent, from), join(parent, to));
     await syncFolder(parent);
   } catch (error) {
     throw storageError(error);
@@ -382,7 +360,7 @@ export async function removeFiles(folder: string, names: readonly string[]): Pro
 export async function removeFolder(parent: string, name: string): Promise<boolean> {
   const temp = `${TEMP_PREFIX}${randomUUID()}`;
   try {
-    await rename(join(parent, name), join(parent, temp));
+    await disk.rename(join(parent, name), join(parent, temp));
     await syncFolder(parent);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return false;
@@ -400,9 +378,9 @@ export async function removeFolder(parent: string, name: string): Promise<boolea
  */
 export async function removeTempFolders(parent: string): Promise<number> {
   try {
-    const entries = await readdir(parent, { withFileTypes: true });
+    const entries = await disk.readdir(parent, { withFileTypes: true });
     const temps = entries.filter((entry) => entry.isDirectory() && isTempName(entry.name));
-    for (const { name } of temps) await rm(join(parent, name), { recursive: true, force: true });
+    for (const { name } of temps) await disk.rm(join(parent, name), { recursive: true, force: true });
     return temps.length;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return 0;
@@ -431,7 +409,7 @@ export async function removeStaleTemps(folder: string, nowMs: number, olderThanM
 
 async function namesIn(folder: string): Promise<string[]> {
   try {
-    return await readdir(folder);
+    return await disk.readdir(folder);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return [];
     throw error;
@@ -440,7 +418,7 @@ async function namesIn(folder: string): Promise<string[]> {
 
 async function ageOfFile(path: string, nowMs: number): Promise<number | undefined> {
   try {
-    const stat = await lstat(path);
+    const stat = await disk.lstat(path);
     return stat.isFile() ? nowMs - Math.floor(stat.mtimeMs) : undefined;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;

@@ -1,7 +1,7 @@
-import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { errnoOf, storageError } from './atomic_write.ts';
+import { disk } from './disk.ts';
 
 /** The bytes that are free for us on the disk of a folder; null where its file system does not tell. */
 export type FreeBytes = (folder: string) => Promise<number | null>;
@@ -37,7 +37,7 @@ export function diskFloor(folder: string, minFreeBytes: number, freeBytes: FreeB
  */
 async function freeBytesAt(folder: string): Promise<number | null> {
   try {
-    const { blocks, bavail, bsize } = await statfs(folder);
+    const { blocks, bavail, bsize } = await disk.statfs(folder);
     // Some network file systems tell of no blocks at all.
     return blocks === 0 ? null : bavail * bsize;
   } catch (error) {

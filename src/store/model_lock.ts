@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { link, open, readFile, rename, stat, unlink, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { InspectionError } from '../errors.ts';
 import { errnoOf, storageError, TEMP_PREFIX } from './atomic_write.ts';
+import { disk, writeAll } from './disk.ts';
 import { hasEnded, type ProcessIdentity, thisProcess } from './process_identity.ts';
 
 /**
@@ -78,7 +78,7 @@ export async function withLock<T>(
   const renewal = setInterval(() => {
     const now = new Date();
     // One that cannot be renewed will be lost; `requireHeld` finds that out.
-    utimes(path, now, now).catch(() => undefined);
+    disk.utimes(path, now, now).catch(() => undefined);
   }, timing.expiryMs / 3).unref();
   const isOurs = async () => (await find(path))?.text === text;
   try {
@@ -94,7 +94,7 @@ export async function withLock<T>(
   } finally {
     clearInterval(renewal);
     // What was done is done: a lock that stays on a failing disk is taken over by whoever comes next.
-    await Promise.allSettled([isOurs().then((ours) => (ours ? unlink(path) : undefined))]);
+    await Promise.allSettled([isOurs().then((ours) => (ours ? disk.unlink(path) : undefined))]);
     // Not before: one who waits here would take it over, and what we then remove would be his.
     held.delete(owner.token);
   }
@@ -129,9 +129,9 @@ async function acquire(path: string, text: string, { patienceMs, expiryMs }: Loc
 
 async function create(path: string, text: string): Promise<boolean> {
   try {
-    const handle = await open(path, 'wx');
+    const handle = await disk.open(path, 'wx');
     try {
-      await handle.writeFile(text);
+      await writeAll(handle, Buffer.from(text));
     } finally {
       await handle.close();
     }
@@ -144,7 +144,7 @@ async function create(path: string, text: string): Promise<boolean> {
 
 async function find(path: string): Promise<Found | undefined> {
   try {
-    return { text: await readFile(path, 'utf8'), renewedMs: (await stat(path)).mtimeMs };
+    return { text: await disk.readFile(path, 'utf8'), renewedMs: (await disk.stat(path)).mtimeMs };
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
@@ -172,16 +172,16 @@ function isThisThread({ pid, thread, started, host }: ProcessIdentity): boolean 
 async function takeAway(path: string, text: string): Promise<void> {
   const aside = join(dirname(path), TEMP_PREFIX + randomUUID());
   try {
-    await rename(path, aside);
+    await disk.rename(path, aside);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return;
     throw error;
   }
   try {
-    if ((await find(aside))?.text !== text) await link(aside, path);
+    if ((await find(aside))?.text !== text) await disk.link(aside, path);
   } catch (error) {
     // A third one has it by now; its first owner finds out before its next decisive step.
     if (errnoOf(error) !== 'EEXIST') throw error;
   }
-  await unlink(aside);
+  await disk.unlink(aside);
 }

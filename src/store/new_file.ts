@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { errnoOf, syncFolder } from './atomic_write.ts';
+import { disk, writeAll } from './disk.ts';
 
 /**
  * Makes one file outside the store out of many pieces: written beside its place, synced, then given its name. A failure leaves
@@ -28,7 +28,7 @@ export async function writeNewFile<T>(
   };
   await step(() => requireFree(path, replace));
   const temp = `${path}.${randomUUID()}.tmp`;
-  const handle = await step(() => open(temp, 'wx'));
+  const handle = await step(() => disk.open(temp, 'wx'));
   try {
     const result = await work((bytes) => step(() => writeAll(handle, bytes)));
     await step(() => handle.sync());
@@ -37,19 +37,15 @@ export async function writeNewFile<T>(
     return result;
   } catch (error) {
     await Promise.allSettled([handle.close()]);
-    await Promise.allSettled([rm(temp, { force: true })]);
+    await Promise.allSettled([disk.rm(temp, { force: true })]);
     throw error;
   }
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length; ) written += (await handle.write(bytes, written)).bytesWritten;
 }
 
 async function publish(temp: string, path: string, replace: boolean): Promise<void> {
   if (replace || !(await linked(temp, path))) {
     await requireFree(path, replace);
-    await rename(temp, path);
+    await disk.rename(temp, path);
   }
   await syncFolder(dirname(path));
 }
@@ -57,17 +53,17 @@ async function publish(temp: string, path: string, replace: boolean): Promise<vo
 /** Unlike a rename it never replaces what appeared meanwhile. False where the file system has no links. */
 async function linked(temp: string, path: string): Promise<boolean> {
   try {
-    await link(temp, path);
+    await disk.link(temp, path);
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') throw taken(basename(path));
     return false;
   }
-  await rm(temp);
+  await disk.rm(temp);
   return true;
 }
 
 async function requireFree(path: string, replace: boolean): Promise<void> {
-  const there = await lstat(path).catch((error: unknown) => {
+  const there = await disk.lstat(path).catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
   });

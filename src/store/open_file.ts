@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import { InspectionError } from '../errors.ts';
 import { errnoOf, storageError } from './atomic_write.ts';
+import { type DiskFile, disk } from './disk.ts';
 
 /** Read at a time. */
 const PIECE_BYTES = 1024 * 1024;
@@ -21,10 +21,10 @@ export interface OpenFile {
 
 /** Undefined when there is no such file, or no plain file: links are not followed. @throws InspectionError `storage_unavailable` */
 export async function openStoredFile(path: string): Promise<OpenFile | undefined> {
-  let handle: FileHandle | undefined;
+  let handle: DiskFile | undefined;
   try {
     // A pipe would otherwise wait for a writer.
-    handle = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+    handle = await disk.open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
     const facts = await handle.stat();
     if (facts.isFile()) return opened(handle, facts.size, facts.mtimeMs);
     await handle.close();
@@ -36,7 +36,7 @@ export async function openStoredFile(path: string): Promise<OpenFile | undefined
   }
 }
 
-function opened(handle: FileHandle, sizeBytes: number, modifiedAtMs: number): OpenFile {
+function opened(handle: DiskFile, sizeBytes: number, modifiedAtMs: number): OpenFile {
   return {
     sizeBytes,
     modifiedAtMs,
@@ -58,7 +58,7 @@ function opened(handle: FileHandle, sizeBytes: number, modifiedAtMs: number): Op
   };
 }
 
-async function read(handle: FileHandle, into: Uint8Array, at: number): Promise<number> {
+async function read(handle: DiskFile, into: Uint8Array, at: number): Promise<number> {
   try {
     return (await handle.read(into, 0, into.length, at)).bytesRead;
   } catch (error) {

@@ -1,9 +1,8 @@
-import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, realpath, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { type ArchiveContents, readArchive } from './archive.ts';
 import { errnoOf, storageError, syncFolder, TEMP_PREFIX } from './atomic_write.ts';
+import { disk, writeAll } from './disk.ts';
 import { inParallel } from './in_parallel.ts';
 import { withLock } from './model_lock.ts';
 import type { StoredFile } from './stored_places.ts';
@@ -30,19 +29,19 @@ export async function unpackArchive(bytes: AsyncIterable<Uint8Array>, modelsDir:
   const target = await realPathOf(resolve(modelsDir));
   const parent = dirname(target);
   try {
-    await mkdir(parent, { recursive: true });
+    await disk.mkdir(parent, { recursive: true });
     await requireEmpty(target);
     const mark = `restore-${basename(target).slice(0, NAME_PART)}`;
     return await withLock(parent, mark, async () => {
       const temp = join(parent, TEMP_PREFIX + mark);
-      await rm(temp, { recursive: true, force: true });
-      await mkdir(temp);
+      await disk.rm(temp, { recursive: true, force: true });
+      await disk.mkdir(temp);
       try {
         const contents = await unpack(bytes, temp);
         await putInPlace(temp, target);
         return contents;
       } catch (error) {
-        await Promise.allSettled([rm(temp, { recursive: true, force: true })]);
+        await Promise.allSettled([disk.rm(temp, { recursive: true, force: true })]);
         throw error;
       }
     });
@@ -62,12 +61,19 @@ export async function* archiveBytes(
   onBytes: (done: number, total: number) => void = () => undefined,
 ): AsyncGenerator<Uint8Array> {
   try {
-    const total = (await stat(path)).size;
-    let done = 0;
-    for await (const piece of createReadStream(path, { highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>) {
-      done += piece.length;
-      onBytes(done, total);
-      yield piece;
+    const file = await disk.open(path, 'r');
+    try {
+      const total = (await file.stat()).size;
+      for (let done = 0; ; ) {
+        const piece = new Uint8Array(READ_BYTES);
+        const { bytesRead } = await file.read(piece, 0, READ_BYTES, null);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+        onBytes(done, total);
+        yield piece.subarray(0, bytesRead);
+      }
+    } finally {
+      await file.close();
     }
   } catch (error) {
     if (error instanceof InspectionError || errnoOf(error) === undefined) throw error;
@@ -88,8 +94,8 @@ async function unpack(bytes: AsyncIterable<Uint8Array>, folder: string): Promise
   await inParallel(contents.files, SYNCERS, async ({ path, modified_at_ms }) => {
     const restored = join(folder, path);
     // What a sample without a meta is described by.
-    await utimes(restored, new Date(modified_at_ms), new Date(modified_at_ms));
-    const handle = await open(restored, 'r+');
+    await disk.utimes(restored, new Date(modified_at_ms), new Date(modified_at_ms));
+    const handle = await disk.open(restored, 'r+');
     try {
       await handle.sync();
     } finally {
@@ -104,20 +110,16 @@ async function makeFolders(root: string, { segments }: StoredFile, made: Set<str
   for (let depth = 1; depth < segments.length; depth++) {
     const folder = join(root, ...segments.slice(0, depth));
     if (made.has(folder)) continue;
-    await mkdir(folder);
+    await disk.mkdir(folder);
     made.add(folder);
   }
 }
 
 async function writeNew(path: string, content: AsyncIterable<Uint8Array>): Promise<void> {
   // `wx`: names that differ in their case only are one on some disks.
-  const handle = await open(path, 'wx');
+  const handle = await disk.open(path, 'wx');
   try {
-    for await (const piece of content) {
-      for (let written = 0; written < piece.length; ) {
-        written += (await handle.write(piece, written)).bytesWritten;
-      }
-    }
+    for await (const piece of content) await writeAll(handle, piece);
   } finally {
     await handle.close();
   }
@@ -125,14 +127,14 @@ async function writeNew(path: string, content: AsyncIterable<Uint8Array>): Promi
 
 /** @throws InspectionError `invalid_value` */
 async function requireEmpty(target: string): Promise<void> {
-  const names = await readdir(target).catch((error: unknown) => {
+  const names = await disk.readdir(target).catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return undefined;
     if (errnoOf(error) !== 'ENOTDIR') throw error;
     throw new InspectionError('invalid_value', 'The models folder is a file. Name another one (--models-dir).');
   });
   if (names === undefined) return;
   if (names.length > 0) throw notEmpty(names);
-  if ((await stat(target)).dev === (await stat(dirname(target))).dev) return;
+  if ((await disk.stat(target)).dev === (await disk.stat(dirname(target))).dev) return;
   throw new InspectionError(
     'invalid_value',
     'The models folder is the root of a file system of its own, which nothing can be renamed to. Restore into a folder in it, and start okng with that one (BDI_MODELS_DIR).',
@@ -150,8 +152,8 @@ function notEmpty(names: readonly string[] = []): InspectionError {
 async function putInPlace(temp: string, target: string): Promise<void> {
   try {
     // Elsewhere a rename replaces an empty folder by itself.
-    if (process.platform === 'win32') await rmdir(target).catch(() => undefined);
-    await rename(temp, target);
+    if (process.platform === 'win32') await disk.rmdir(target).catch(() => undefined);
+    await disk.rename(temp, target);
   } catch (error) {
     if (['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw notEmpty();
     throw error;
@@ -161,7 +163,7 @@ async function putInPlace(temp: string, target: string): Promise<void> {
 
 async function realPathOf(path: string): Promise<string> {
   try {
-    return await realpath(path);
+    return await disk.realpath(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return path;
     throw storageError(error);

@@ -1,7 +1,7 @@
-import { lstat, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
 import { InspectionError } from '../errors.ts';
 import { errnoOf, isTempName, storageError } from './atomic_write.ts';
+import { disk } from './disk.ts';
 
 /** Every look at the store's files goes through this module; every change through `atomic_write.ts`. */
 
@@ -32,7 +32,7 @@ function isAbsence(error: unknown): boolean {
 /** The stamp of a regular file (links followed); undefined when there is none. */
 export async function fileStamp(path: string): Promise<string | undefined> {
   try {
-    const found = await stat(path, { bigint: true });
+    const found = await disk.stat(path, { bigint: true });
     return found.isFile() ? stampText(found) : undefined;
   } catch (error) {
     if (isAbsence(error)) return undefined;
@@ -46,7 +46,7 @@ export async function fileStamp(path: string): Promise<string | undefined> {
  */
 export async function readStoredFile(path: string): Promise<FileContent | undefined> {
   try {
-    const handle = await open(path, 'r');
+    const handle = await disk.open(path, 'r');
     try {
       const found = await handle.stat({ bigint: true });
       if (!found.isFile()) return undefined;
@@ -71,7 +71,7 @@ export async function readStoredFile(path: string): Promise<FileContent | undefi
 /** The names in a folder, sorted by code unit, temps left out; empty when there is no such folder. */
 export async function listFolder(folder: string): Promise<string[]> {
   try {
-    return (await readdir(folder)).filter((name) => !isTempName(name)).sort();
+    return (await disk.readdir(folder)).filter((name) => !isTempName(name)).sort();
   } catch (error) {
     if (isAbsence(error)) return [];
     throw storageError(error);
@@ -87,7 +87,7 @@ export interface FolderEntries {
 /** The regular files and the folders in a folder; none when there is no such folder. Looks at no file. */
 export async function listEntries(folder: string): Promise<FolderEntries> {
   try {
-    const entries = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !isTempName(name));
+    const entries = (await disk.readdir(folder, { withFileTypes: true })).filter(({ name }) => !isTempName(name));
     const namesOf = (kind: 'isFile' | 'isDirectory') =>
       entries.filter((entry) => entry[kind]()).map(({ name }) => name);
     return { files: namesOf('isFile').sort(), folders: namesOf('isDirectory').sort() };
@@ -107,8 +107,8 @@ export async function listEntries(folder: string): Promise<FolderEntries> {
  */
 export async function realFolder(root: string, segments: readonly string[]): Promise<string | undefined> {
   try {
-    const expected = join(await realpath(root), ...segments);
-    if ((await realpath(expected)) === expected) return expected;
+    const expected = join(await disk.realpath(root), ...segments);
+    if ((await disk.realpath(expected)) === expected) return expected;
   } catch (error) {
     if (isAbsence(error)) return undefined;
     throw storageError(error);
@@ -128,7 +128,7 @@ export async function realFolder(root: string, segments: readonly string[]): Pro
  */
 export async function requireInside(root: string, path: string): Promise<void> {
   try {
-    const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
+    const [realRoot, real] = await Promise.all([disk.realpath(root), disk.realpath(path)]);
     if (real.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) return;
   } catch (error) {
     if (isAbsence(error)) return;
@@ -146,7 +146,7 @@ export interface FileFacts {
 /** The facts of a regular file; undefined when there is none, or something else (a link is not followed). */
 export async function fileFacts(path: string): Promise<FileFacts | undefined> {
   try {
-    const found = await lstat(path);
+    const found = await disk.lstat(path);
     return found.isFile() ? { sizeBytes: found.size, modifiedAtMs: found.mtimeMs } : undefined;
   } catch (error) {
     if (isAbsence(error) || isImpossibleName(error)) return undefined;
@@ -165,7 +165,7 @@ export async function findFile(folder: string, name: string): Promise<FileFacts 
   const path = join(folder, name);
   try {
     // Follows links and, where case is ignored, tells the name as it is stored: any difference is another file.
-    if ((await realpath(path)) !== path) return undefined;
+    if ((await disk.realpath(path)) !== path) return undefined;
   } catch (error) {
     if (isAbsence(error) || isImpossibleName(error)) return undefined;
     throw storageError(error);

@@ -1,7 +1,7 @@
-import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, isTempName, storageError } from './atomic_write.ts';
 import { isSampleLabel, isSampleName, metaNameOf } from './dataset_names.ts';
+import { disk } from './disk.ts';
 import { isRecipeFolder, MODEL_FILE_SUFFIXES, modelKeyOfFolder } from './file_names.ts';
 import { GENERATIONS_FOLDER } from './generations.ts';
 import { DATASETS_FOLDER, DEFAULT_RECIPE, RECIPES_FOLDER } from './places.ts';
@@ -164,7 +164,7 @@ export async function* entriesBelow(modelsDir: string, segments: readonly string
 
 async function entriesOf(folder: string) {
   try {
-    const entries = await readdir(folder, { withFileTypes: true });
+    const entries = await disk.readdir(folder, { withFileTypes: true });
     return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];

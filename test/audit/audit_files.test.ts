@@ -1,48 +1,31 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { basename, join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { AUDIT_FOLDER, linesOf, openAuditFile } from '../../src/audit/audit_files.ts';
+import { leaveDisk, watchDisk } from '../store/disk_calls.ts';
 import { writeAudit } from './chains.ts';
-
-/** What reaches the disk, in its order. */
-const disk = vi.hoisted(() => ({ steps: [] as string[] }));
-
-vi.mock('node:fs/promises', async (original) => {
-  const real = await original<typeof import('node:fs/promises')>();
-  const open: typeof real.open = async (path, flags, mode) => {
-    const handle = await real.open(path, flags, mode);
-    const { appendFile, datasync, sync } = handle;
-    handle.appendFile = async (...given) => {
-      await appendFile.apply(handle, given);
-      disk.steps.push('written');
-    };
-    handle.datasync = async () => {
-      await datasync.call(handle);
-      disk.steps.push('synced');
-    };
-    handle.sync = async () => {
-      await sync.call(handle);
-      disk.steps.push('folder synced');
-    };
-    return handle;
-  };
-  return { ...real, open };
-});
 
 let modelsDir = '';
 beforeEach(async () => {
   modelsDir = await mkdtemp(join(tmpdir(), 'okng-audit-'));
 });
-afterEach(() => rm(modelsDir, { recursive: true, force: true }));
+afterEach(async () => {
+  leaveDisk();
+  await rm(modelsDir, { recursive: true, force: true });
+});
 
 it('a file is on the disk by its name before its first line, and a line when append returns', async () => {
+  const steps: string[] = [];
+  watchDisk(({ name, path }) => {
+    if (['write', 'sync', 'datasync'].includes(name)) steps.push(`${name} ${basename(path)}`);
+    return undefined;
+  });
   const file = await openAuditFile(modelsDir, 'a.jsonl');
-  expect(disk.steps.at(-1)).toBe('folder synced');
-  disk.steps = [];
+  expect(steps.splice(0).at(-1)).toBe('sync audit');
   for (const text of ['one\n', 'two\n']) {
     await file.append(Buffer.from(text));
-    expect(disk.steps.splice(0)).toEqual(['written', 'synced']);
+    expect(steps.splice(0)).toEqual(['write a.jsonl', 'datasync a.jsonl']);
   }
   await file.cutTo(4);
   await file.append(Buffer.from('three\n'));

@@ -1,17 +1,15 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { InspectionError } from '../../src/errors.ts';
 import { encodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore, type ModelStore } from '../../src/store/model_store.ts';
 import { writeModel } from '../../src/store/takeover.ts';
-import { power } from './power.ts';
+import { power, spendPower } from './power.ts';
 import { someMemory } from './some_memory.ts';
 
-vi.mock('node:fs/promises', async (original) =>
-  (await import('./power.ts')).spendingPower(await original(), ['rename', 'unlink', 'link', 'mkdir', 'rm']),
-);
+spendPower();
 
 const key = { recipeId: 'line2', modelKey: 'b', roleId: 'a', roiId: 'b' };
 
@@ -20,7 +18,6 @@ beforeEach(async () => {
   modelsDir = await mkdtemp(join(tmpdir(), 'okng-crash-'));
 });
 afterEach(async () => {
-  power.left = Number.POSITIVE_INFINITY;
   await rm(modelsDir, { recursive: true, force: true });
 });
 

@@ -1,34 +1,31 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
 import { encodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore } from '../../src/store/model_store.ts';
-import { power } from './power.ts';
+import { power, spendPower } from './power.ts';
 import { someMemory } from './some_memory.ts';
 
-vi.mock('node:fs/promises', async (original) =>
-  (await import('./power.ts')).spendingPower(await original(), ['rename', 'unlink']),
-);
+spendPower();
 
 let modelsDir = '';
 beforeEach(async () => {
   modelsDir = await mkdtemp(join(tmpdir(), 'okng-crash-'));
 });
 afterEach(async () => {
-  power.left = Number.POSITIVE_INFINITY;
   await rm(modelsDir, { recursive: true, force: true });
 });
 
 it('leaves a whole memory and no foreign index wherever the power fails', async () => {
-  const store = createModelStore(modelsDir);
   const key = { recipeId: 'default', modelKey: 'b', roleId: 'a', roiId: 'b' };
-  const refit = async (generation: number) =>
-    (await store.stageEncodedMemory(key, encodeMemory(someMemory(generation)))).commit();
   const found: string[] = [];
   for (let changes = 0; !found.at(-1)?.endsWith('done'); changes++) {
-    power.left = Number.POSITIVE_INFINITY;
+    await rm(modelsDir, { recursive: true });
+    const store = createModelStore(modelsDir);
+    const refit = async (generation: number) =>
+      (await store.stageEncodedMemory(key, encodeMemory(someMemory(generation)))).commit();
     await refit(1);
     power.left = changes;
     const done = await refit(2).then(

@@ -1,22 +1,19 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { modelPlace } from '../../src/store/places.ts';
 import { modelDestination, writeModel, writeSamples } from '../../src/store/takeover.ts';
-import { power } from './power.ts';
+import { power, spendPower } from './power.ts';
 import { filesBelow, predecessorIndex, predecessorNpz, writeFiles } from './predecessor_files.ts';
 
-vi.mock('node:fs/promises', async (original) =>
-  (await import('./power.ts')).spendingPower(await original(), ['rename', 'unlink']),
-);
+spendPower();
 
 let folder = '';
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'okng-takeover-'));
 });
 afterEach(() => {
-  power.left = Number.POSITIVE_INFINITY;
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -115,6 +112,7 @@ it('writeSamples shows no picture without its meta wherever the power fails', as
   }));
   for (let changes = 0; ; changes++) {
     rmSync(folder, { recursive: true });
+    mkdirSync(folder);
     const done = await until(changes, () => writeSamples(folder, ['s'], samples));
     const there = Object.keys(filesBelow(folder)).filter((name) => !name.includes('.tmp-'));
     for (const stem of ['a', 'b']) {
