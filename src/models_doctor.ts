@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { examineAudit } from './audit/examine_audit.ts';
 import type { Config } from './config.ts';
 import { InspectionError } from './errors.ts';
 import { embeddedExtractorInfo } from './extractors/embedded/embedded_extractor.ts';
@@ -43,6 +44,7 @@ export async function examineModelsFolder(config: Config, request: ExamineFolder
         ...broken.map(({ folder, problem }) => ({ folder, problem: problem.message })),
       ],
       verify: verifyModelFile,
+      examineAudit: () => examineAudit(modelsDir),
       prove: (bytes, name) => decodeImage(bytes, { name, maxPixels }),
       mayRead: (path) => may(path, constants.R_OK),
       mayWrite: (path) => may(path, constants.W_OK | constants.X_OK),

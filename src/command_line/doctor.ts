@@ -14,7 +14,7 @@ export function doctorCommand(cli: Command): Command {
   return cli
     .command('doctor')
     .description(
-      'Check a models folder: memories, generations, calibrations, datasets, extractors, rights and space. Changes nothing. Ends with 1 when something is wrong.',
+      'Check a models folder: memories, generations, calibrations, datasets, extractors, audit, jobs, rights and space. Changes nothing. Ends with 1 when something is wrong.',
     )
     .option('--deep', 'decode every picture and compare every extractor with its hash as well')
     .option('--json', 'print the result as JSON')

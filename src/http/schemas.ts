@@ -209,17 +209,46 @@ export const calibrateNgRequest = z
 /** Which model a GET means. */
 export const modelQuery = z.object({ role_id: roleId, roi_id: roiId, recipe_id: recipeField, model_key: modelKey });
 
-export const rollbackRequest = z.object(
-  {
-    generation: z
-      .int('generation must be a whole number of at least 1.')
-      .positive('generation must be a whole number of at least 1.')
-      .meta({ description: 'Its number, as GET /models/{role_id}/{roi_id}/generations tells it.' }),
-    recipe_id: recipeField,
-    model_key: modelKey,
-  },
-  'The body must be a JSON object.',
-);
+const generationNumber = (what: string) =>
+  z
+    .int(`${what} must be a whole number of at least 1.`)
+    .positive(`${what} must be a whole number of at least 1.`)
+    .nullish();
+
+/** `generation` under either name, one of them required. */
+export const rollbackRequest = z
+  .object(
+    {
+      generation: generationNumber('generation').meta({
+        description:
+          'Its number, as GET /models/{role_id}/{roi_id}/generations tells it. Required unless model_generation is given.',
+      }),
+      model_generation: generationNumber('model_generation').meta({
+        description: 'The same as generation, by the name it has in answers.',
+      }),
+      recipe_id: recipeField,
+      model_key: modelKey,
+    },
+    'The body must be a JSON object.',
+  )
+  .transform(({ generation, model_generation, ...names }, context) => {
+    const number = generation ?? model_generation;
+    if (number == null) {
+      context.addIssue({
+        code: 'custom',
+        message: 'The field generation is missing.',
+        params: { code: 'missing_field' },
+      });
+      return z.NEVER;
+    }
+    if (model_generation != null && model_generation !== number) {
+      context.addIssue({
+        code: 'custom',
+        message: `generation is ${number} and model_generation is ${model_generation}; they name the same thing. Send one of them.`,
+      });
+    }
+    return { ...names, generation: number };
+  });
 
 const scoreModeText = z
   .string()

@@ -2,9 +2,8 @@ import { InspectionError } from '../errors.ts';
 import { chooseThreshold } from '../patchcore/calibration.ts';
 import { withoutSuspects } from '../patchcore/leave_one_out.ts';
 import { escapeUpperBound, promiseThreshold } from '../patchcore/threshold_promise.ts';
-import { modelKeyFolder } from '../store/file_names.ts';
 import type { ModelStore } from '../store/model_store.ts';
-import { DEFAULT_RECIPE, type ModelKey, type ModelPlace, RECIPES_FOLDER } from '../store/places.ts';
+import { belongsTo, type ModelKey, type ModelPlace } from '../store/places.ts';
 import { type KnownMemories, type KnownMemory, readMemoryOf, replacedMeanwhile } from './known_memories.ts';
 import { defaultMmPerPx, requireScale } from './recipe_scale.ts';
 import type { ScoreRule } from './score_rule.ts';
@@ -221,8 +220,5 @@ function requireReviewBelow(reviewThreshold: number | null, threshold: number): 
  * Beside the memory that answers if that is this key's, else in the key's own place: no other model's verdicts may change.
  */
 export function placeToChange(models: ModelStore, key: ModelKey, answering: ModelPlace): ModelPlace {
-  const own = models.ownPlace(key);
-  const alternative = [RECIPES_FOLDER, DEFAULT_RECIPE, modelKeyFolder(key.modelKey)].join('/');
-  const isOwn = key.recipeId === DEFAULT_RECIPE && answering.segments.join('/') === alternative;
-  return isOwn ? answering : own;
+  return belongsTo(key, answering) ? answering : models.ownPlace(key);
 }

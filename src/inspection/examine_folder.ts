@@ -7,6 +7,7 @@ import { lockTiming } from '../store/model_lock.ts';
 import { decodeRecipe, RECIPE_FILE } from '../store/recipe_file.ts';
 import { fileFacts, readStoredFile, realFolder } from '../store/stored_file.ts';
 import { entriesBelow, type FoundEntry, type StoredFile } from '../store/stored_places.ts';
+import { examineJobs } from './examine_jobs.ts';
 import { type ExamineModelParts, examineModel } from './examine_model.ts';
 import { type ExamineSamplesParts, examineSamples } from './examine_samples.ts';
 import { attempt, type Finding, failure, good, warning } from './findings.ts';
@@ -20,6 +21,8 @@ export interface ExamineFolderParts extends ExamineModelParts, ExamineSamplesPar
   readonly noExtractor: string | null;
   /** Reads a whole model file and compares it with its card. @throws InspectionError */
   readonly verify: (card: ModelCard) => Promise<void>;
+  /** Reads all of the audit. */
+  readonly examineAudit: () => Promise<readonly Finding[]>;
   readonly mayRead: (path: string) => Promise<boolean>;
   readonly mayWrite: (path: string) => Promise<boolean>;
   readonly minFreeBytes: number;
@@ -42,7 +45,8 @@ export interface Examination {
  * Looks at everything in a models folder and says what is wrong and what to do. Changes nothing, and may run beside a
  * service; what that one is changing at the moment is looked at again, or passed over while it is young.
  *
- * Cost: reads every model with its generations and every meta; with `deep` every picture and every extractor.
+ * Cost: reads every model with its generations, every meta, every job's record and all of the audit; with `deep` every
+ * picture and every extractor.
  */
 export async function examineFolder(
   parts: ExamineFolderParts,
@@ -82,6 +86,11 @@ export async function examineFolder(
   for (const [done, samples] of datasets.entries()) {
     onProgress('datasets', done, datasets.length);
     findings.push(...(await examineSamples(parts, samples, deep)));
+  }
+  if (files.some(({ kind }) => kind === 'job')) findings.push(...(await examineJobs(modelsDir)));
+  if (files.some(({ kind }) => kind === 'audit')) {
+    onProgress('audit', 0, 1);
+    findings.push(...(await parts.examineAudit()));
   }
   findings.push(...(await examineSpace(parts, models)));
   return summed(findings);

@@ -69,6 +69,7 @@ async function examineMemory(parts: ExamineModelParts, place: ModelPlace): Promi
         read.problem,
         'Nothing is needed where a kept generation is good: the service sets this one aside and answers from that. Otherwise fit this role and ROI again, or take it from a backup.',
       ),
+      ...(await examineBeside(place)),
     ];
   }
   const memory = read.value;
@@ -104,7 +105,6 @@ async function examineCalibration(
   memory: StoredMemory,
 ) {
   const file = relative(place, place.calibrationPath);
-  const beside = await attempt(() => readBeside(place));
   const { memoryId, metadata, stamp } = memory;
   const generation = metadata.generation ?? 1;
   const bound = await attempt(() =>
@@ -114,10 +114,7 @@ async function examineCalibration(
   const calibration = 'problem' in bound ? undefined : bound.value.calibration;
   const described = { memoryId, generation, fingerprint: metadata.fingerprint ?? null };
   const state = calibrationState(calibration, described, scoreRule);
-  const findings: Finding[] = [];
-  if ('problem' in beside) {
-    findings.push(failure(file, beside.problem, 'Calibrate this role and ROI again, or take the file from a backup.'));
-  }
+  const findings = await examineBeside(place);
   if (state === 'stale') {
     findings.push(
       warning(
@@ -128,6 +125,14 @@ async function examineCalibration(
     );
   }
   return { state, findings };
+}
+
+/** Whether the calibration beside the memory can be read. */
+async function examineBeside(place: ModelPlace): Promise<Finding[]> {
+  const read = await attempt(() => readBeside(place));
+  if (!('problem' in read)) return [];
+  const advice = 'Calibrate this role and ROI again, or take the file from a backup.';
+  return [failure(relative(place, place.calibrationPath), read.problem, advice)];
 }
 
 function examineOrigin(

@@ -43,7 +43,7 @@ export interface StagedFiles {
    *   disk that refuses the removals too keeps the first of the files, and the text names them
    */
   commit(steps?: readonly CommitStep[], afterFailure?: AfterFailure): Promise<void>;
-  /** Removes the temps that are left. Safe after a commit. */
+  /** Removes the temps that are left, as far as the disk lets it: what stays is swept later. Safe after a commit, never fails. */
   discard(): Promise<void>;
 }
 
@@ -231,7 +231,7 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
   async function discard(): Promise<void> {
     const left = [...temps.values()];
     temps.clear();
-    await Promise.all(left.map(removeIfThere));
+    await Promise.allSettled(left.map(removeIfThere));
   }
 
   function pathOf(name: string): string {
@@ -270,7 +270,8 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
       }
     } catch (error) {
       // A disk that failed once may fail again here; what the caller must hear is the first failure and what is left.
-      await Promise.allSettled([afterFailure === 'take_back' ? takeBack() : undefined, discard()]);
+      await Promise.allSettled([afterFailure === 'take_back' ? takeBack() : undefined]);
+      await discard();
       throw storageError(error, replaced);
     }
   }
@@ -283,7 +284,7 @@ export async function stageFiles(folder: string, files: readonly NewFile[]): Pro
       await ('bytes' in file ? writeTemp(temp, file.bytes) : linkOrCopy(file.sameAs, temp));
     });
   } catch (error) {
-    await Promise.allSettled([discard()]);
+    await discard();
     throw storageError(error);
   }
   return { pathOf, commit, discard };

@@ -40,8 +40,9 @@ export interface BackupSummary {
 /**
  * Writes an archive of a models folder while others, of this process or another, go on changing it.
  *
- * - Each model is opened while its lock is held, for as long as that takes: its memory, index, calibration and generations
- *   belong together. What is read afterwards is what was opened.
+ * - Each model is opened while its lock is held, for as long as that takes: its memory, index, calibration and newest
+ *   generations belong together. What is read afterwards is what was opened. That is at most {@link mostOpenFiles}; older
+ *   generations come one by one behind them, each whole or, where it was pruned meanwhile, not at all.
  * - A sample is there with its meta or not at all. An upload that is being published may be there in part.
  * - A recipe's scale is read after its models and samples: a scale is published after what it came with.
  * - The files of the audit end where they ended when they were opened.
@@ -111,6 +112,9 @@ async function contentsOf(modelsDir: string) {
   return { models: [...models.values()], recipes: [...recipes].sort(), byKind, passedOver };
 }
 
+/** Of one model at once: a process may open few files (`ulimit -n`), and a model may have a thousand generations. */
+export const mostOpenFiles = 24;
+
 type Counted = 'models' | 'generations' | 'calibrations' | 'scales' | 'pictures' | 'audit_files' | 'extractor_files';
 
 function copierOf(modelsDir: string, archive: ArchiveWriter) {
@@ -143,13 +147,19 @@ function copierOf(modelsDir: string, archive: ArchiveWriter) {
     },
     /** @returns whether it was there */
     async model(position: ModelPosition): Promise<boolean> {
-      const opened = await openModel(modelsDir, position);
+      const { opened, older } = await openModel(modelsDir, position);
       try {
         for (const { path, file, counts } of opened) await add(path, file, counts);
-        return opened.length > 0;
       } finally {
         await closeAll(opened.map(({ file }) => file));
       }
+      for (const generation of older) {
+        const paths = generation.map(({ path }) => path);
+        await withOpened(modelsDir, paths, async (files) => {
+          for (const [i, { path, counts }] of generation.entries()) await add(path, files[i] as OpenFile, counts);
+        });
+      }
+      return opened.length > 0;
     },
     /**
      * @param metas every meta that was listed
@@ -191,53 +201,74 @@ async function withOpened(
   }
 }
 
-interface OpenModelFile {
+interface ModelFile {
   readonly path: string;
-  readonly file: OpenFile;
   readonly counts: Counted | undefined;
 }
 
-/** All files of a model as they are at one moment; none when the model, or its recipe, was removed. */
-async function openModel(modelsDir: string, position: ModelPosition): Promise<readonly OpenModelFile[]> {
+interface OpenModel {
+  readonly opened: readonly (ModelFile & { readonly file: OpenFile })[];
+  /** The files of each generation that was not opened. */
+  readonly older: readonly (readonly ModelFile[])[];
+}
+
+/** The files of a model as they are at one moment; none when the model, or its recipe, was removed. */
+async function openModel(modelsDir: string, position: ModelPosition): Promise<OpenModel> {
   const folder = join(modelsDir, ...position.segments);
   try {
     return await withLock(folder, position.base, async () => {
       for (;;) {
-        const opened: OpenModelFile[] = [];
-        const files = await modelFiles(modelsDir, position);
+        const opened: (ModelFile & { readonly file: OpenFile })[] = [];
+        const { together, older } = await modelFiles(modelsDir, position);
         try {
-          for (const { path, counts } of files) {
-            const file = await openStoredFile(join(modelsDir, path));
-            if (file !== undefined) opened.push({ path, file, counts });
+          for (const one of together) {
+            const file = await openStoredFile(join(modelsDir, one.path));
+            if (file !== undefined) opened.push({ ...one, file });
           }
         } catch (error) {
           await closeAll(opened.map(({ file }) => file));
           throw error;
         }
         // Less than was listed: its recipe is being removed, which takes no lock.
-        if (opened.length === files.length) return opened;
+        if (opened.length === together.length) return { opened, older };
         await closeAll(opened.map(({ file }) => file));
       }
     });
   } catch (error) {
     // There is no folder to lock it in.
-    if (errnoOf(error) === 'ENOENT' || errnoOf((error as Error).cause) === 'ENOENT') return [];
+    if (errnoOf(error) === 'ENOENT' || errnoOf((error as Error).cause) === 'ENOENT') return { opened: [], older: [] };
     throw error;
   }
 }
 
+/** The live files with as many generations as may be open, the newest ones, and the files of each of the others. */
 async function modelFiles(modelsDir: string, { segments, base }: ModelPosition) {
-  const files: { readonly path: string; readonly counts: Counted | undefined }[] = [];
+  const together: ModelFile[] = [];
   const { files: names } = await listEntries(join(modelsDir, ...segments));
   for (const name of names.filter((one) => baseOfModelFile(one) === base)) {
     const counts = name.endsWith('.npz') ? 'models' : name.endsWith('.json') ? 'calibrations' : undefined;
-    files.push({ path: [...segments, name].join('/'), counts });
+    together.push({ path: [...segments, name].join('/'), counts });
   }
-  for await (const entry of entriesBelow(modelsDir, [...segments, GENERATIONS_FOLDER, base])) {
+  const generations = new Map<string, ModelFile[]>();
+  const ofModel = [...segments, GENERATIONS_FOLDER, base];
+  for await (const entry of entriesBelow(modelsDir, ofModel)) {
     if (entry.is !== 'stored') continue;
-    files.push({ path: entry.path, counts: entry.path.endsWith('.npz') ? 'generations' : undefined });
+    const { path } = entry;
+    const name = entry.file.segments[ofModel.length] as string;
+    const file: ModelFile = { path, counts: path.endsWith('.npz') ? 'generations' : undefined };
+    generations.set(name, [...(generations.get(name) ?? []), file]);
   }
-  return files;
+  const older: ModelFile[][] = [];
+  for (const [, files] of [...generations].sort(([a], [b]) => numberOf(b) - numberOf(a))) {
+    if (older.length === 0 && together.length + files.length <= mostOpenFiles) together.push(...files);
+    else older.push(files);
+  }
+  return { together, older };
+}
+
+/** What was set aside has none, and comes last. */
+function numberOf(generation: string): number {
+  return Number(generation) || 0;
 }
 
 async function closeAll(files: readonly OpenFile[]): Promise<void> {

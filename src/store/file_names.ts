@@ -89,8 +89,21 @@ export function modelKeyFolder(modelKey: string): string {
   return encoded.length <= LONGEST_FILE_NAME ? encoded : `~~${sha256HexNow(modelKey)}`;
 }
 
-/** The key a folder was named for; undefined for the hashed form and for names {@link modelKeyFolder} never makes. */
+/**
+ * Whether a folder may be one that the predecessor named with a key as it is, where {@link modelKeyFolder} names it otherwise.
+ * Not what leads elsewhere, is hidden or reserved, nor what may be another key's encoded name.
+ */
+export function isRawKeyFolder(name: string): boolean {
+  const isPlain = /^[^.~/\\:\0][^/\\:\0]*$/.test(name) && Buffer.byteLength(name) <= LONGEST_FILE_NAME;
+  return isPlain && !RESERVED_FOLDER.test(name) && modelKeyFolder(name) !== name;
+}
+
+/**
+ * The key a folder was named for, by us or, as it is, by the predecessor; undefined for the hashed form and for names that
+ * no key's folder has.
+ */
 export function modelKeyOfFolder(folder: string): string | undefined {
+  if (isRawKeyFolder(folder)) return folder;
   const modelKey = folder.startsWith('~') ? fromBase64Url(folder.slice(1)) : folder;
   return modelKey !== undefined && modelKeyFolder(modelKey) === folder ? modelKey : undefined;
 }

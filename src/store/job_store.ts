@@ -72,7 +72,7 @@ export interface JobStore {
   removeStaleTemps(nowMs: number, olderThanMs: number): Promise<number>;
 }
 
-const JOBS_FOLDER = 'jobs';
+export const JOBS_FOLDER = 'jobs';
 const RECORD_SUFFIX = '.json';
 const RESULT_SUFFIX = '.result.json';
 
@@ -121,32 +121,11 @@ const recordSchema = z
 export function createJobStore(modelsDir: string): JobStore {
   const folder = join(modelsDir, JOBS_FOLDER);
 
-  async function readRecord(name: string): Promise<JobRecord | undefined> {
-    const file = await readStoredFile(join(folder, name));
-    return file && decodeRecord(file.bytes, name);
-  }
-
   return {
     async list() {
-      const names = await listFolder(folder);
-      const recordNames = names.filter((name) => name.endsWith(RECORD_SUFFIX) && !name.endsWith(RESULT_SUFFIX));
-      const known = new Set(recordNames);
-      const orphans = names.filter((name) => {
-        const id = name.slice(0, -RESULT_SUFFIX.length);
-        return name === resultName(id) && idText.safeParse(id).success && !known.has(recordName(id));
-      });
-      await removeFiles(folder, orphans);
-      const damaged: string[] = [];
-      const records = await inParallel(recordNames, READERS, async (name) => {
-        try {
-          return await readRecord(name);
-        } catch (error) {
-          if (!(error instanceof InspectionError) || error.code !== 'damaged_file') throw error;
-          damaged.push(name);
-          return undefined;
-        }
-      });
-      return { records: records.filter((record) => record !== undefined).sort(byCreation), damaged };
+      const { records, damaged, leftovers } = await readJobs(modelsDir);
+      await removeFiles(folder, leftovers);
+      return { records, damaged };
     },
 
     async save(record, result) {
@@ -155,7 +134,8 @@ export function createJobStore(modelsDir: string): JobStore {
         files.unshift({ name: resultName(record.id), bytes: new TextEncoder().encode(result) });
       }
       const staged = await stageFiles(await ensureFolder(modelsDir, [JOBS_FOLDER]), files);
-      await staged.commit();
+      // A job that is refused must not be found by the next process.
+      await staged.commit(undefined, record.state === 'queued' ? 'take_back' : 'keep');
     },
 
     async readResult(id) {
@@ -172,6 +152,40 @@ export function createJobStore(modelsDir: string): JobStore {
 
     removeStaleTemps: (nowMs, olderThanMs) => removeStaleTemps(folder, nowMs, olderThanMs),
   };
+}
+
+/** What a folder of jobs holds. Names are those of files in it. */
+export interface FoundJobs {
+  /** The oldest first. */
+  readonly records: readonly JobRecord[];
+  /** What is no record. */
+  readonly damaged: readonly string[];
+  /** Results that an interrupted {@link JobStore.remove} has left: their records are gone. */
+  readonly leftovers: readonly string[];
+}
+
+/** Looks at the jobs of a models folder and changes nothing. Errors: as {@link JobStore.list}. */
+export async function readJobs(modelsDir: string): Promise<FoundJobs> {
+  const folder = join(modelsDir, JOBS_FOLDER);
+  const names = await listFolder(folder);
+  const recordNames = names.filter((name) => name.endsWith(RECORD_SUFFIX) && !name.endsWith(RESULT_SUFFIX));
+  const known = new Set(recordNames);
+  const leftovers = names.filter((name) => {
+    const id = name.slice(0, -RESULT_SUFFIX.length);
+    return name === resultName(id) && idText.safeParse(id).success && !known.has(recordName(id));
+  });
+  const damaged: string[] = [];
+  const records = await inParallel(recordNames, READERS, async (name) => {
+    try {
+      const file = await readStoredFile(join(folder, name));
+      return file && decodeRecord(file.bytes, name);
+    } catch (error) {
+      if (!(error instanceof InspectionError) || error.code !== 'damaged_file') throw error;
+      damaged.push(name);
+      return undefined;
+    }
+  });
+  return { records: records.filter((record) => record !== undefined).sort(byCreation), damaged, leftovers };
 }
 
 function recordName(id: string): string {

@@ -29,7 +29,7 @@ export interface HeldLock {
   /**
    * Called before a step that cannot be taken back: a process that was halted for long may have lost its lock.
    *
-   * @throws InspectionError `not_ready`
+   * @throws InspectionError `not_ready`; `storage_unavailable` where the disk does not tell
    */
   requireHeld(): Promise<void>;
 }
@@ -80,7 +80,13 @@ export async function withLock<T>(
     // One that cannot be renewed will be lost; `requireHeld` finds that out.
     disk.utimes(path, now, now).catch(() => undefined);
   }, timing.expiryMs / 3).unref();
-  const isOurs = async () => (await find(path))?.text === text;
+  const isOurs = async () => {
+    try {
+      return (await find(path))?.text === text;
+    } catch (error) {
+      throw storageError(error);
+    }
+  };
   try {
     return await work({
       requireHeld: async () => {
@@ -132,6 +138,9 @@ async function create(path: string, text: string): Promise<boolean> {
     const handle = await disk.open(path, 'wx');
     try {
       await writeAll(handle, Buffer.from(text));
+    } catch (error) {
+      await Promise.allSettled([disk.unlink(path)]);
+      throw error;
     } finally {
       await handle.close();
     }

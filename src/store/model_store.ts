@@ -5,6 +5,7 @@ import type { CalibrationFile } from './calibration_file.ts';
 import { decodeFlatL2, encodeFlatL2 } from './faiss_file.ts';
 import {
   idsOfModelFileBase,
+  isRawKeyFolder,
   isRecipeFolder,
   MODEL_FILE_SUFFIXES,
   modelKeyOfFolder,
@@ -154,14 +155,21 @@ export function createModelStore(modelsDir: string, options: Partial<GenerationO
   }
 
   async function locate(key: ModelKey): Promise<LocatedModel> {
-    const places = candidatePlaces(modelsDir, key);
+    const own = ownPlace(modelsDir, key);
+    const located = await firstWithMemory([own]);
+    if (located !== undefined) return located;
+    const elsewhere = await firstWithMemory(candidatePlaces(modelsDir, key, await rawKeyFolders(modelsDir, key)));
+    return elsewhere ?? { place: own, hasMemory: false, stamp: undefined };
+  }
+
+  async function firstWithMemory(places: readonly ModelPlace[]): Promise<LocatedModel | undefined> {
     for (const place of places) {
       await requireInside(modelsDir, place.npzPath);
       await requireInside(modelsDir, place.calibrationPath);
       const stamp = await fileStamp(place.npzPath);
       if (stamp !== undefined) return { place, hasMemory: true, stamp };
     }
-    return { place: ownPlace(modelsDir, key), hasMemory: false, stamp: undefined };
+    return undefined;
   }
 
   async function stageEncodedMemory(key: ModelKey, encoded: EncodedMemory): Promise<StagedMemory> {
@@ -191,8 +199,8 @@ export function createModelStore(modelsDir: string, options: Partial<GenerationO
         } finally {
           await staged.discard();
         }
-        const stamp = await fileStamp(place.npzPath);
-        return { place, hasMemory: stamp !== undefined, stamp };
+        // It is done, even where the disk does not let us look.
+        return { place, hasMemory: true, stamp: await fileStamp(place.npzPath).catch(() => undefined) };
       },
     };
   }
@@ -342,6 +350,16 @@ export async function inspectIndex(
 
 function asBytes({ buffer, byteOffset, byteLength }: Float32Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** The recipes, of those a model may be read from, with a folder named with its key as it is: by their listings, never by its path. */
+async function rawKeyFolders(modelsDir: string, { recipeId, modelKey }: ModelKey): Promise<readonly string[]> {
+  if (!isRawKeyFolder(modelKey)) return [];
+  const found: string[] = [];
+  for (const recipe of [recipeId, DEFAULT_RECIPE]) {
+    if ((await listEntries(join(modelsDir, RECIPES_FOLDER, recipe))).folders.includes(modelKey)) found.push(recipe);
+  }
+  return found;
 }
 
 /** The folders below `modelsDir` that models and recipes are written to: the root, each recipe, each key in it. */

@@ -58,17 +58,33 @@ export function ownPlace(modelsDir: string, { recipeId, modelKey, roleId, roiId 
  *
  * The first with a memory answers, and its index and calibration with it; none of the others is looked at.
  *
+ * @param rawKeyFolders recipes in which the predecessor has left a folder named with the key as it is: read after the one
+ *   that we write to
  * @throws InspectionError `invalid_value` as {@link ownPlace}
  */
-export function candidatePlaces(modelsDir: string, key: ModelKey): readonly ModelPlace[] {
+export function candidatePlaces(
+  modelsDir: string,
+  key: ModelKey,
+  rawKeyFolders: readonly string[] = [],
+): readonly ModelPlace[] {
   const base = modelFileBase(key.roleId, key.roiId);
   const legacy = legacyFileBase(key.roleId, key.roiId);
+  const inRecipe = (recipeId: string) => {
+    const folders = [modelKeyFolder(key.modelKey), ...(rawKeyFolders.includes(recipeId) ? [key.modelKey] : [])];
+    return folders.map((folder) => modelPlace(modelsDir, [RECIPES_FOLDER, recipeId, folder], base));
+  };
   const places = [
     ownPlace(modelsDir, key),
-    modelPlace(modelsDir, [RECIPES_FOLDER, DEFAULT_RECIPE, modelKeyFolder(key.modelKey)], base),
+    ...inRecipe(key.recipeId),
+    ...inRecipe(DEFAULT_RECIPE),
     modelPlace(modelsDir, [], base),
     ...(legacy === undefined ? [] : [modelPlace(modelsDir, [], legacy)]),
   ];
   const seen = new Map(places.toReversed().map((place) => [place.npzPath, place]));
   return places.filter((place) => seen.get(place.npzPath) === place);
+}
+
+/** Whether an answer's place is the key's own, where we write or where the predecessor did: no other model answers from it. */
+export function belongsTo({ recipeId, modelKey }: ModelKey, { segments: [, recipe, folder] }: ModelPlace): boolean {
+  return recipe === recipeId && (folder === modelKeyFolder(modelKey) || folder === modelKey);
 }

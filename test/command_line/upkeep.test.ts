@@ -1,9 +1,11 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { modelFileBase } from '../../src/store/file_names.ts';
+import { chainA, handMade, writeAudit } from '../audit/chains.ts';
 import { partPictures } from '../parts.ts';
 import { filesBelow, predecessorIndex, predecessorNpz, writeFiles } from '../store/predecessor_files.ts';
 import { cliFile, runCli } from './run_cli.ts';
@@ -71,6 +73,31 @@ describe('okng backup and okng restore', () => {
     expect(filesBelow(target)).toEqual(filesBelow(modelsDir));
   });
 
+  it.skipIf(process.platform === 'win32')(
+    'do with few open files, however many models and generations there are',
+    async () => {
+      const many = join(folder, 'many');
+      const files: Record<string, string> = {};
+      for (let role = 0; role < 20; role++) {
+        const of = modelFileBase(`role ${role}`, 'top');
+        for (const suffix of ['.npz', '_index.faiss', '_calib.json']) files[of + suffix] = `live ${role}`;
+        for (let number = 1; number <= (role === 0 ? 200 : 3); number++) {
+          files[`generations/${of}/${number}/memory.npz`] = `memory ${number}`;
+          files[`generations/${of}/${number}/generation.json`] = `record ${number}`;
+        }
+      }
+      writeFiles(many, files);
+      const target = join(folder, 'many.tar');
+      // Fewer than the files of one model; Node alone takes a hundred to load what okng is made of.
+      const limited = (...args: string[]) =>
+        promisify(execFile)('sh', ['-c', 'ulimit -n 256; exec "$0" "$@"', process.execPath, cliFile, ...args]);
+      const made = await limited('backup', target, '--json', '--models-dir', many);
+      expect(JSON.parse(made.stdout)).toMatchObject({ models: 20, generations: 200 + 19 * 3, removed_meanwhile: 0 });
+      await limited('restore', target, '--models-dir', join(folder, 'many restored'));
+      expect(filesBelow(join(folder, 'many restored'))).toEqual(filesBelow(many));
+    },
+  );
+
   it('leave nothing when they are killed, and the next restore clears away', async () => {
     const target = join(folder, 'killed', 'models');
     const bytes = readFileSync(archive);
@@ -130,5 +157,16 @@ describe('okng doctor', () => {
     symlinkSync(modelsDir, join(healthy, 'recipes', 'line3'));
     const damaged = await on(healthy, 'doctor', '--json', '--deep');
     expect([damaged.code, JSON.parse(damaged.stdout)]).toMatchObject([1, { errors: 1, warnings: 1 }]);
+  });
+
+  it('verifies the audit, as okng audit verify does', async () => {
+    const audited = join(folder, 'audited');
+    const [[name, text]] = Object.entries(handMade(chainA, [2])) as [[string, string]];
+    writeAudit(audited, { [name]: text });
+    const good = await on(audited, 'doctor');
+    expect([good.code, good.stdout]).toEqual([0, expect.stringMatching(/^ok {7}audit: 4 lines in 1 chains/)]);
+    writeAudit(audited, { [name]: text.replace('"score":1.5', '"score":0.1') });
+    const changed = await on(audited, 'doctor');
+    expect([changed.code, changed.stdout]).toEqual([1, expect.stringContaining(`audit/${name}: Line 3 of the file: `)]);
   });
 });

@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
@@ -122,6 +122,20 @@ describe('a model of another place', () => {
       for (const suffix of modelFiles) rmSync(path(place, suffix));
     }
     expect(await inspect(own)).toEqual({ score: 'memory_not_fitted', threshold: null });
+  });
+
+  it('answers from the folder that the predecessor named with the model_key as it is', async () => {
+    const spaced = { recipe_id: 'line-2', model_key: 'ROI 1' };
+    await learn(spaced, good.slice(0, 2));
+    await calibrate(spaced, 3);
+    const before = await inspect(spaced);
+    const recipe = join(okng.modelsDir, 'recipes', 'line-2');
+    renameSync(join(recipe, '~Uk9JIDE'), join(recipe, 'ROI 1'));
+    rmSync(join(recipe, 'ROI 1', 'generations'), { recursive: true });
+    expect(await inspect(spaced)).toEqual(before);
+    expect(before.threshold).toBe(3);
+    const state = await okng.app.request(`/state?${new URLSearchParams({ ...ids, ...spaced })}`);
+    expect((await answer(state)).body).toMatchObject({ memory_fitted: true, calib_present: true });
   });
 
   it('lends no calibration to a memory, and takes none from it', async () => {

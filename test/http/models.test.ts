@@ -82,11 +82,25 @@ describe('/models', () => {
     [{ generation: 1.5 }, 422, 'invalid_type'],
     [{ generation: 0 }, 400, 'invalid_value'],
     [{ generation: 1 }, 404, 'not_found'],
+    [{ generation: null }, 422, 'missing_field'],
+    [{ model_generation: 0 }, 400, 'invalid_value'],
+    [{ model_generation: 1 }, 404, 'not_found'],
+    [{ generation: 1, model_generation: 1 }, 404, 'not_found'],
+    [{ generation: 1, model_generation: 2 }, 400, 'invalid_value'],
     [{ generation: 1, recipe_id: '../x' }, 400, 'invalid_value'],
     ['{', 400, 'invalid_json'],
   ])('refuses a rollback %j', async (request, status, code) => {
     const refused = await postJson(okng, `${path}/rollback`, request);
     expect([refused.status, refused.body.code]).toEqual([status, code]);
+  });
+
+  it('takes the number under the name that it has in answers, and says when two numbers differ', async () => {
+    await learn(good.slice(0, 2));
+    await learn(good.slice(2, 4));
+    const { body } = await postJson(okng, `${path}/rollback`, { model_generation: 1 });
+    expect(rollbackResponse.parse(body)).toMatchObject({ model_generation: 1, previous_model_generation: 2 });
+    const both = await postJson(okng, `${path}/rollback`, { generation: 2, model_generation: 1 });
+    expect(both.body.error).toMatch(/generation is 2 and model_generation is 1/);
   });
 });
 

@@ -69,6 +69,26 @@ describe('calibrateModel', () => {
     expect((await toy.inspect()).threshold).toBe(3);
   });
 
+  it('is in force beside a memory in the folder that the predecessor named with the key as it is', async () => {
+    const spaced = { ...key, recipeId: 'line2', modelKey: 'ROI 1' };
+    await toy.fit({ key: spaced });
+    const { folder } = toy.models.ownPlace(spaced);
+    renameSync(folder, join(dirname(folder), 'ROI 1'));
+    expect(await toy.calibrate({ key: spaced, okScores: [3], ngScores: [] })).toMatchObject({ in_force: true });
+    expect((await toy.inspect({ key: spaced })).threshold).toBe(3);
+    expect(Object.keys(toy.files()).filter((name) => name.endsWith('_calib.json'))).toEqual([
+      expect.stringMatching(/^recipes\/line2\/ROI 1\//),
+    ]);
+    // Of the recipe that borrows it, nothing comes there.
+    const borrower = { ...spaced, recipeId: 'line3' };
+    const lent = { ...spaced, recipeId: 'default' };
+    await toy.fit({ key: lent });
+    const other = toy.models.ownPlace(lent).folder;
+    renameSync(other, join(dirname(other), 'ROI 1'));
+    expect(await toy.calibrate({ key: borrower, okScores: [9], ngScores: [] })).toMatchObject({ in_force: false });
+    expect((await toy.inspect({ key: borrower })).threshold).toBeNull();
+  });
+
   it("takes the recipe's scale, else the contract's 0.2; sets none", async () => {
     expect((await toy.calibrate()).mm_per_px).toBe(0.2);
     await toy.fit({ mmPerPx: 0.7 });

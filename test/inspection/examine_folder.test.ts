@@ -15,8 +15,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InspectionError } from '../../src/errors.ts';
 import type { ModelCard } from '../../src/extractors/model_card.ts';
 import { type ExamineFolderParts, examineFolder } from '../../src/inspection/examine_folder.ts';
+import { failure } from '../../src/inspection/findings.ts';
 import { createDatasetStore } from '../../src/store/dataset_store.ts';
 import { modelFileBase } from '../../src/store/file_names.ts';
+import { createJobStore } from '../../src/store/job_store.ts';
 import { encodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore } from '../../src/store/model_store.ts';
 import { filesBelow, predecessorIndex, predecessorNpz, writeFiles } from '../store/predecessor_files.ts';
@@ -79,6 +81,7 @@ const examine = (more: Partial<ExamineFolderParts> = {}, deep = false) =>
       unusable: [],
       noExtractor: null,
       verify: async () => undefined,
+      examineAudit: async () => [],
       prove: async (bytes) => {
         if (!Buffer.from(bytes).toString().startsWith('picture'))
           throw new InspectionError('unreadable_image', 'No picture.');
@@ -278,6 +281,12 @@ describe('examineFolder', () => {
     ]);
   });
 
+  it('finds a damaged calibration beside a damaged memory', async () => {
+    flip(`${live}.npz`);
+    writeFileSync(at(`${live}_calib.json`), '{');
+    expect(await problems()).toMatchObject([{ place: `${live}.npz` }, { level: 'error', place: `${live}_calib.json` }]);
+  });
+
   it('finds generations of a model that has no memory any more', async () => {
     for (const name of readdirSync(at(folderOfModel)))
       if (name.startsWith(base)) rmSync(at(`${folderOfModel}/${name}`));
@@ -362,6 +371,51 @@ describe('examineFolder', () => {
       { level: 'warning', place: '.', what: expect.stringMatching(/next fit/) },
     ]);
     expect(await space(1_100_000)).toEqual([]);
+  });
+
+  it('takes over what is found about an audit, where there is one', async () => {
+    const of = { examineAudit: async () => [failure('audit/a.jsonl', 'Line 3: Another.', 'Look.')] };
+    expect(await problems(of)).toEqual([]);
+    writeFiles(modelsDir, { 'audit/a.jsonl': 'x' });
+    expect(await problems(of)).toEqual([{ level: 'error', place: 'audit/a.jsonl', what: 'Line 3: Another.' }]);
+  });
+
+  describe('the jobs', () => {
+    const [id, lost] = ['11111111-1111-4111-8111-111111111111', '22222222-2222-4222-8222-222222222222'];
+    beforeEach(() =>
+      createJobStore(modelsDir).save(
+        {
+          ...{ id, kind: 'fit_ok', state: 'succeeded', key, requestId: 'r', progress: null, error: null, repeat: null },
+          ...{ createdAtUtc: '2026-01-02T03:04:05.678Z', startedAtUtc: null, endedAtUtc: null, resultBytes: 2 },
+        },
+        '{}',
+      ),
+    );
+
+    it('are counted', async () => {
+      expect(await problems()).toEqual([]);
+      expect((await examine()).findings).toContainEqual(expect.objectContaining({ place: 'jobs', what: '1 jobs.' }));
+    });
+
+    it('are told where they cannot be read, and results whose record is gone', async () => {
+      writeFiles(modelsDir, { 'jobs/x.json': '{', [`jobs/${lost}.result.json`]: '{}' });
+      const before = filesBelow(modelsDir, true);
+      expect(await problems()).toEqual([
+        { level: 'warning', place: 'jobs/x.json', what: expect.stringMatching(/cannot be read/) },
+        { level: 'warning', place: `jobs/${lost}.result.json`, what: expect.stringMatching(/has been removed/) },
+      ]);
+      expect(filesBelow(modelsDir, true)).toEqual(before);
+    });
+
+    it('are one finding where the folder cannot be read', async () => {
+      rmSync(at(`jobs/${id}.json`));
+      symlinkSync(`${id}.json`, at(`jobs/${id}.json`));
+      expect(await problems()).toContainEqual({
+        level: 'error',
+        place: 'jobs',
+        what: expect.stringMatching(/cannot be used now/),
+      });
+    });
   });
 
   it('says that there is no folder', async () => {

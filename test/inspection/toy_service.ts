@@ -34,9 +34,11 @@ export function toyService(
     readonly extractor?: ExtractorInfo;
     readonly keepCalibration?: boolean;
     readonly keepGenerations?: number;
+    /** In place of a folder of its own. */
+    readonly modelsDir?: string;
   } = {},
 ) {
-  const modelsDir = mkdtempSync(join(tmpdir(), 'okng-inspection-'));
+  const modelsDir = changes.modelsDir ?? mkdtempSync(join(tmpdir(), 'okng-inspection-'));
   const models = createModelStore(modelsDir, { quietMs: 0, keep: changes.keepGenerations ?? 3 });
   const datasets = createDatasetStore(modelsDir);
   const recipes = createRecipeStore(modelsDir);

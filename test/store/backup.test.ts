@@ -3,19 +3,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readArchive } from '../../src/store/archive.ts';
-import { type BackupOrder, writeBackup } from '../../src/store/backup.ts';
+import { type BackupOrder, mostOpenFiles, writeBackup } from '../../src/store/backup.ts';
 import { modelFileBase } from '../../src/store/file_names.ts';
 import { withLock } from '../../src/store/model_lock.ts';
 import { writeFiles } from './predecessor_files.ts';
 
-/** What happens when a file was opened. */
-const opening = vi.hoisted(() => ({ done: (_path: string): void => undefined }));
+/** What happens when a file was opened, and how many are open. */
+const opening = vi.hoisted(() => ({ done: (_path: string): void => undefined, now: 0, most: 0 }));
 
 vi.mock('../../src/store/open_file.ts', async (original) => {
   const real = await original<typeof import('../../src/store/open_file.ts')>();
   return {
     ...real,
-    openStoredFile: (path: string) => real.openStoredFile(path).finally(() => opening.done(path)),
+    openStoredFile: async (path: string) => {
+      const file = await real.openStoredFile(path).finally(() => opening.done(path));
+      if (file === undefined) return undefined;
+      opening.most = Math.max(opening.most, ++opening.now);
+      const close = () => file.close().finally(() => opening.now--);
+      return { ...file, close };
+    },
   };
 });
 
@@ -158,10 +164,45 @@ describe('writeBackup', () => {
     await backedUp(
       {},
       atContent('memory 0', () => {
-        others = withLock(modelsDir, base, async () => undefined, { patienceMs: 0, expiryMs: 15_000 });
+        others ??= withLock(modelsDir, base, async () => undefined, { patienceMs: 0, expiryMs: 15_000 });
       }),
     );
     await others;
+  });
+
+  describe('of a model with dozens of generations', () => {
+    const generations: Record<string, string> = {};
+    for (let number = 1; number <= 60; number++) {
+      generations[`generations/${base}/${number}/memory.npz`] = `memory ${number}`;
+      generations[`generations/${base}/${number}/generation.json`] = `record ${number}`;
+    }
+    const many = { ...plant, ...generations };
+
+    it('takes all of them and has few files open at once', async () => {
+      writeFiles(modelsDir, many);
+      opening.most = 0;
+      const { files, summary } = await backedUp();
+      expect(files).toEqual(many);
+      expect(summary).toMatchObject({ models: 1, generations: 61 });
+      // Three live files and both of each generation.
+      expect(opening).toMatchObject({ now: 0, most: mostOpenFiles - 1 });
+    });
+
+    it('reads the newest as they were when it was opened, and of the older ones none in part', async () => {
+      writeFiles(modelsDir, many);
+      const pruned = (number: number) => `generations/${base}/${number}`;
+      const { files } = await backedUp(
+        {},
+        atContent('calibration 0', () => {
+          rmSync(join(modelsDir, pruned(60)), { recursive: true });
+          rmSync(join(modelsDir, pruned(7)), { recursive: true });
+          rmSync(join(modelsDir, pruned(8), 'memory.npz'));
+          writeFiles(modelsDir, { [`${pruned(61)}/memory.npz`]: 'memory 61' });
+        }),
+      );
+      const gone = [7, 8].flatMap((number) => [`${pruned(number)}/memory.npz`, `${pruned(number)}/generation.json`]);
+      expect(files).toEqual(Object.fromEntries(Object.entries(many).filter(([path]) => !gone.includes(path))));
+    });
   });
 
   it('skips samples and recipes that are removed meanwhile', async () => {

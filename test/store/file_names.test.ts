@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   idsOfModelFileBase,
+  isRawKeyFolder,
   legacyFileBase,
   modelFileBase,
   modelKeyFolder,
@@ -108,6 +109,40 @@ describe('modelKeyFolder', () => {
         expect(modelKeyOfFolder(folder)).toBe(folder.startsWith('~~') ? undefined : one);
       }),
       { numRuns: 500 },
+    );
+  });
+});
+
+describe('isRawKeyFolder', () => {
+  it.each(['ROI 1', 'Maße', 'a.b', 'x'.repeat(65), '-a'])('knows %j, which we would name otherwise', (name) => {
+    expect(isRawKeyFolder(name)).toBe(true);
+    expect(modelKeyOfFolder(name)).toBe(name);
+  });
+
+  it.each([
+    'roi_1',
+    '..',
+    '.',
+    '',
+    '.tmp-1',
+    'a/b',
+    'a\\b',
+    'C:',
+    'a\0',
+    'datasets',
+    'DATASETS',
+    'con',
+    '~',
+    '~Li4',
+    '~x y',
+    'ä'.repeat(128),
+  ])('does not take %j for one', (name) => expect(isRawKeyFolder(name)).toBe(false));
+
+  it('takes no folder that is ours, whatever key it was made for', () => {
+    fc.assert(
+      fc.property(anyId, (modelKey) => {
+        expect(isRawKeyFolder(modelKeyFolder(modelKey))).toBe(false);
+      }),
     );
   });
 });

@@ -60,6 +60,39 @@ describe('locate', () => {
     expect(await store.readCalibration(located.place)).toBeUndefined();
   });
 
+  describe('in a folder that the predecessor named with the key as it is', () => {
+    const spaced: ModelKey = { ...key, modelKey: 'ROI 1' };
+    const raw = (recipe: string, folder = 'ROI 1') => join(modelsDir, 'recipes', recipe, folder);
+    const npzIn = (folder: string) => join(folder, 'TWHDn2U__cm9pIDE.npz');
+    const put = async (folder: string, generation = 1) => {
+      await mkdir(folder, { recursive: true });
+      await writeFile(npzIn(folder), encodeMemory(someMemory(generation)).npz);
+    };
+    const found = async (which = spaced) => (await store.locate(which)).place.npzPath;
+
+    it('finds it, behind our own and before the default recipe’s', async () => {
+      await put(raw('default'));
+      expect(await found()).toBe(npzIn(raw('default')));
+      await put(raw('line2'));
+      expect(await found()).toBe(npzIn(raw('line2')));
+      const { place } = await refit(spaced, 2);
+      expect(place.segments).toEqual(['recipes', 'line2', '~Uk9JIDE']);
+      expect(await found()).toBe(place.npzPath);
+      expect((await store.list()).map(({ recipeId, modelKey }) => [recipeId, modelKey])).toEqual(
+        ['default', 'line2', 'line2'].map((recipe) => [recipe, 'ROI 1']),
+      );
+    });
+
+    it('finds it letter for letter only, through no link, and never by a path in the key', async () => {
+      await put(raw('line2', 'roi 1'));
+      await put(raw('line2', 'other'));
+      await put(raw('line2', '~Li4'));
+      await symlink(raw('line2', 'other'), raw('line2'));
+      for (const modelKey of ['ROI 1', '../line2/other', './other', '~Li4', 'other/'])
+        expect(await store.locate({ ...spaced, modelKey }), modelKey).toMatchObject({ hasMemory: false });
+    });
+  });
+
   it('tells by the stamp that the memory was replaced', async () => {
     const first = await refit(key, 1);
     expect(await store.locate(key)).toEqual(first);

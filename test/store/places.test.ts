@@ -28,6 +28,19 @@ it('gives the default recipe its folder for another model_key', () => {
   expect(npzOf(key('default', 'k'))).toEqual([`recipes/default/k/${base}.npz`, `${base}.npz`, 'a_b.npz']);
 });
 
+it('reads the folders that the predecessor named with the key as it is after ours, of the same recipe', () => {
+  const places = candidatePlaces('/m', key('line2', 'ROI 1'), ['line2', 'default']);
+  expect(places.map(({ npzPath }) => relative('/m', npzPath))).toEqual([
+    `recipes/line2/~Uk9JIDE/${base}.npz`,
+    `recipes/line2/ROI 1/${base}.npz`,
+    `recipes/default/~Uk9JIDE/${base}.npz`,
+    `recipes/default/ROI 1/${base}.npz`,
+    `${base}.npz`,
+    'a_b.npz',
+  ]);
+  expect(candidatePlaces('/m', key('line2', 'ROI 1'), ['default'])).toEqual(places.filter((_, i) => i !== 1));
+});
+
 it('names the three files of a place alike', () => {
   const place = ownPlace('/m', key('line2', '../x'));
   expect([place.npzPath, place.indexPath, place.calibrationPath]).toEqual([
