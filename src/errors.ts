@@ -38,6 +38,7 @@ export type ErrorCode =
   | 'job_interrupted'
   // the service cannot now
   | 'queue_full'
+  | 'deadline_missed'
   | 'not_ready'
   | 'shutting_down'
   | 'request_aborted'

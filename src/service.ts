@@ -14,6 +14,7 @@ import {
 } from './inspection/calibrate_dataset.ts';
 import { type CalibrateRequest, type Calibration, calibrateModel } from './inspection/calibrate_model.ts';
 import type { SampleLabel, SampleRef } from './inspection/dataset_sample.ts';
+import { createDeadlines } from './inspection/deadlines.ts';
 import { describeModel, type ModelDescription } from './inspection/describe_model.ts';
 import { createDriftWatch } from './inspection/drift_watch.ts';
 import { createDuplicateSearch } from './inspection/duplicate_search.ts';
@@ -59,6 +60,7 @@ import { createModelStore } from './store/model_store.ts';
 import { createRecipeStore } from './store/recipe_store.ts';
 import type { DatasetKey, SampleMeta } from './store/sample_meta.ts';
 import { threadedVision } from './workers/threaded_vision.ts';
+import { createWaitingLine } from './workers/waiting_line.ts';
 
 /** Something the people who run the service should know; no request failed by it. */
 export type Notify = (message: string, details: Readonly<Record<string, unknown>>) => void;
@@ -73,7 +75,12 @@ export interface Service {
   shortage(): Promise<string | null>;
   fit(request: FitRequest, hooks?: FitHooks): Promise<FitReport>;
   calibrate(request: CalibrateRequest): Promise<Calibration>;
-  /** @param signal fires when nobody waits for the answer any more */
+  /**
+   * In its turn: pictures of one model in the order they came, models by turns.
+   *
+   * @param signal fires when nobody waits for the answer any more
+   * @throws InspectionError as {@link inspectImage}; `deadline_missed` by the request's `answerBy`
+   */
   inspect(request: InspectRequest, signal?: AbortSignal): Promise<Inspection>;
   modelHealth(key: InspectRequest['key']): Promise<ModelHealth>;
   /** What an inspection by this key would find. */
@@ -201,6 +208,8 @@ export async function createService(
       await floor.requireRoom();
       return await work(...given);
     };
+  // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
+  const pixelWorkers = config.workers + 1;
   const vision = threadedVision({
     pixels: {
       preprocessing: extractor.preprocessing,
@@ -217,8 +226,7 @@ export async function createService(
     },
     networkWorkers: config.workers,
     threadsAlone: config.threadsAlone,
-    // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
-    pixelWorkers: config.workers + 1,
+    pixelWorkers,
   });
   const version = okngVersion();
   const stop = new AbortController();
@@ -302,8 +310,13 @@ export async function createService(
       threshold,
     });
   };
+  // As many as keep every thread at work; those of one model wait behind each other, not before other models' pictures.
+  const inTime = createDeadlines(createWaitingLine(config.workers + pixelWorkers + 1));
   const inspect: Service['inspect'] = async (request, signal) => {
-    const inspection = await inspectImage({ ...inspectParts, driftWatch }, request, signal);
+    const lane = JSON.stringify(request.key);
+    const inspection = await inTime({ lane, answerBy: request.answerBy ?? null, signal }, (either) =>
+      inspectImage({ ...inspectParts, driftWatch }, request, either),
+    );
     tellStale(inspection, request);
     return inspection;
   };

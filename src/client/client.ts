@@ -7,6 +7,7 @@ import {
   createTransport,
   type Order,
   readJson,
+  readJsonList,
   readPicture,
 } from './transport.ts';
 import type * as wire from './wire.ts';
@@ -49,7 +50,9 @@ export interface Client {
   /** Waits for the fit, at most five minutes; hanging up cancels it. Longer ones are for `jobs.fit`. */
   fit(fields: wire.FitFields, call?: LongCallOptions): Promise<wire.FitAnswer>;
   calibrateNg(request: wire.CalibrateNgRequest, call?: CallOptions): Promise<wire.CalibrateNgAnswer>;
-  infer(fields: wire.InferFields, call?: CallOptions): Promise<wire.InferAnswer>;
+  infer(fields: wire.InferFields, call?: InferOptions): Promise<wire.InferAnswer>;
+  /** Several pictures in one request: an answer for each, in their order, or none. */
+  inferAll(fields: wire.InferAllFields, call?: InferOptions): Promise<readonly wire.InferAnswer[]>;
   modelHealth(query: wire.ModelQuery, call?: CallOptions): Promise<wire.ModelHealth>;
   state(query: wire.ModelQuery, call?: CallOptions): Promise<wire.ModelState>;
   manifest(query: wire.ModelQuery, call?: CallOptions): Promise<wire.Manifest>;
@@ -59,6 +62,11 @@ export interface Client {
   readonly recipes: Recipes;
   readonly models: Models;
   readonly jobs: Jobs;
+}
+
+export interface InferOptions extends CallOptions {
+  /** Whole milliseconds after which the answer is of no use: the service then refuses with `deadline_missed`, as early as it can. */
+  readonly deadlineMs?: number | undefined;
 }
 
 export interface Datasets {
@@ -166,6 +174,14 @@ export function createClient(options: ClientOptions): Client {
     };
   };
 
+  const inferOrder = (fields: object, { deadlineMs }: InferOptions = {}) => ({
+    method: 'POST' as const,
+    path: '/infer',
+    body: formOf(fields),
+    // An answer that comes too late by asking twice is of no use either.
+    ...(deadlineMs !== undefined && { headers: { 'X-Deadline-Ms': `${deadlineMs}` }, retries: 0 }),
+  });
+
   const modelPath = ({ role_id: role, roi_id: roi }: Pick<wire.ModelQuery, 'role_id' | 'roi_id'>, what: string) =>
     `/models/${encodeURIComponent(role)}/${encodeURIComponent(roi)}/${what}`;
   const recipePath = (id: string) => `/recipes/${encodeURIComponent(id)}`;
@@ -186,7 +202,9 @@ export function createClient(options: ClientOptions): Client {
       transport.ask({ method: 'GET', path: '/readyz', accept: [503], read: readJson<wire.Readiness> }, call),
     fit: (fields, call) => work('/fit_ok', formOf(fields), call),
     calibrateNg: (request, call) => change('POST', '/calibrate_ng', JSON.stringify(request), call),
-    infer: (fields, call) => change('POST', '/infer', formOf(fields), call),
+    infer: (fields, call) => transport.ask({ ...inferOrder(fields, call), read: readJson<wire.InferAnswer> }, call),
+    inferAll: (fields, call) =>
+      transport.ask({ ...inferOrder(fields, call), read: readJsonList<wire.InferAnswer> }, call),
     modelHealth: ({ role_id, roi_id, ...query }, call) =>
       get(modelPath({ role_id, roi_id }, 'health') + queryOf(query), call),
     state: (query, call) => get(`/state${queryOf(query)}`, call),

@@ -158,7 +158,20 @@ export async function readJson<T>(response: Response): Promise<T> {
   const text = await response.text();
   const body = parsed(text);
   if (typeof body === 'object' && body !== null && 'request_id' in body) return body as T;
-  throw new NotOkng(`${text.slice(0, 80).trim() || 'nothing'} (${response.headers.get('content-type')})`);
+  throw unlikeOurs(text, response);
+}
+
+function unlikeOurs(text: string, { headers }: Response): NotOkng {
+  return new NotOkng(`${text.slice(0, 80).trim() || 'nothing'} (${headers.get('content-type')})`);
+}
+
+/** Several such bodies in a list, or one that stands alone. */
+export async function readJsonList<T>(response: Response): Promise<readonly T[]> {
+  const text = await response.text();
+  const body = parsed(text);
+  const list = Array.isArray(body) ? body : [body];
+  if (list.every((one) => typeof one === 'object' && one !== null && 'request_id' in one)) return list as readonly T[];
+  throw unlikeOurs(text, response);
 }
 
 export async function readPicture(response: Response): Promise<Blob> {

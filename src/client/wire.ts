@@ -26,6 +26,7 @@ export type FitFields = Fields<typeof schemas.fitOkForm> & {
   readonly images?: readonly Picture[];
 };
 export type InferFields = Fields<typeof schemas.inferForm> & { readonly image: Picture };
+export type InferAllFields = Fields<typeof schemas.inferForm> & { readonly image: readonly Picture[] };
 export type UploadFields = Fields<typeof schemas.uploadForm> & {
   readonly images: readonly Picture[];
   /** None, or one for each of the images. */

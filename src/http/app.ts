@@ -73,6 +73,7 @@ export function createApp(parts: AppParts): Hono<OkngEnv> {
     const started = performance.now();
     const requestId = requestIdOf(c.req.header('x-request-id'));
     c.set('requestId', requestId);
+    c.set('arrived', started);
     c.set('recipeId', 'default');
     noteRecipe(c, c.req.query('recipe_id'), c.req.header('x-recipe-id'));
     c.set('caller', null);
@@ -200,7 +201,7 @@ function corsFor(origins: readonly string[]): MiddlewareHandler<OkngEnv> {
       return c.body(null, 204, {
         'Access-Control-Allow-Methods': 'GET, HEAD, POST, PUT, DELETE, OPTIONS',
         'Access-Control-Allow-Headers':
-          'Content-Type, Authorization, X-API-Key, X-Request-Id, X-Recipe-Id, Prefer, Idempotency-Key, Last-Event-ID',
+          'Content-Type, Authorization, X-API-Key, X-Request-Id, X-Recipe-Id, X-Deadline-Ms, Prefer, Idempotency-Key, Last-Event-ID',
         'Access-Control-Max-Age': '600',
       });
     }

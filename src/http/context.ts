@@ -10,6 +10,8 @@ import { bodyTooLarge } from './multipart.ts';
 /** What every request carries through its handler. */
 export interface RequestVariables {
   requestId: string;
+  /** When its headers had come, by `performance.now()`. */
+  arrived: number;
   /** What header and query name, until the payload has named its own; `default` where nothing usable is named. */
   recipeId: string;
   /** The name of the API key that came; null where none is asked for, or none came. */
@@ -49,6 +51,25 @@ export function requestIdOf(header: string | undefined): string {
  */
 export function goneSignal(c: RequestContext): AbortSignal {
   return c.req.raw.signal;
+}
+
+export const longestDeadlineMs = 3_600_000;
+
+/**
+ * When the answer is of no use any more, by `performance.now()`, after the request's `X-Deadline-Ms`: milliseconds since its
+ * headers had come. Null without one.
+ *
+ * @throws InspectionError `invalid_value`
+ */
+export function deadlineOf(c: RequestContext): number | null {
+  const header = c.req.header('x-deadline-ms');
+  if (header === undefined) return null;
+  const ms = /^\d{1,7}$/.test(header) ? Number(header) : 0;
+  if (ms >= 1 && ms <= longestDeadlineMs) return c.get('arrived') + ms;
+  throw new InspectionError(
+    'invalid_value',
+    `X-Deadline-Ms must be a whole number of milliseconds from 1 to ${longestDeadlineMs}, got ${JSON.stringify(header.slice(0, 20))}.`,
+  );
 }
 
 /** The request's body as a stream, straight from the socket where there is one. */

@@ -1,13 +1,17 @@
 import { InspectionError } from '../errors.ts';
+import type { NamedBytes } from '../inspection/fit_model.ts';
 import type { Inspection } from '../inspection/inspect_image.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { type AppParts, type Route, rounded } from './app.ts';
-import { goneSignal } from './context.ts';
+import { deadlineOf, goneSignal } from './context.ts';
 import { readFormRequest } from './request_body.ts';
 import { inferForm } from './schemas.ts';
 import { requestedModel } from './validation.ts';
 
-/** `POST /infer`: one picture becomes a score, a verdict, a heatmap and the defect regions. */
+/**
+ * `POST /infer`: a picture becomes a score, a verdict, a heatmap and the defect regions. Several pictures of one model become a
+ * list of such answers, in their order; if one cannot be inspected, none is answered.
+ */
 export function inferRoute({ service, config }: AppParts): Route {
   return {
     method: 'POST',
@@ -17,28 +21,38 @@ export function inferRoute({ service, config }: AppParts): Route {
       const { fields, pictures } = await readFormRequest(c, inferForm, ['image'], config);
       const key = requestedModel(c, fields);
       const shape = parseShapeText(fields.shape ?? '');
-      const [picture, ...more] = pictures;
-      if (picture === undefined) {
+      if (pictures.length === 0) {
         throw new InspectionError('missing_field', 'The field image is missing; send one picture as a file.');
       }
-      if (more.length > 0) {
-        throw new InspectionError('invalid_value', `The field image holds ${more.length + 1} files; send one picture.`);
+      const answerBy = deadlineOf(c);
+      const failed = new AbortController();
+      const signal = AbortSignal.any([goneSignal(c), failed.signal]);
+      const inspect = async (picture: NamedBytes) => {
+        try {
+          return await service.inspect(
+            {
+              key,
+              mmPerPx: fields.mm_per_px,
+              picture,
+              shape,
+              includeHeatmap: fields.include_heatmap,
+              explain: fields.explain,
+              scorePValue: fields.score_p_value,
+              answerBy,
+            },
+            signal,
+          );
+        } catch (error) {
+          failed.abort();
+          throw error;
+        }
+      };
+      const inspections = await Promise.all(pictures.map(inspect));
+      const steps = c.get('steps');
+      for (const [step, ms] of inspections.flatMap((one) => Object.entries(one.steps))) {
+        steps[step] = rounded((steps[step] ?? 0) + ms);
       }
-      const inspection = await service.inspect(
-        {
-          key,
-          mmPerPx: fields.mm_per_px,
-          picture,
-          shape,
-          includeHeatmap: fields.include_heatmap,
-          explain: fields.explain,
-          scorePValue: fields.score_p_value,
-        },
-        goneSignal(c),
-      );
-      for (const [step, ms] of Object.entries(inspection.steps)) c.get('steps')[step] = rounded(ms);
-      const { heatmapPng } = inspection;
-      return c.json({
+      const answers = inspections.map(({ heatmapPng, ...inspection }) => ({
         role_id: fields.role_id,
         roi_id: fields.roi_id,
         score: inspection.score,
@@ -57,7 +71,8 @@ export function inferRoute({ service, config }: AppParts): Route {
         model_key: key.modelKey,
         request_id: c.get('requestId'),
         recipe_id: key.recipeId,
-      });
+      }));
+      return c.json(answers.length === 1 ? answers[0] : answers);
     },
   };
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../errors.ts';
 import { sampleLabels } from '../inspection/dataset_sample.ts';
+import { longestDeadlineMs } from './context.ts';
 import { statusOf } from './problem.ts';
 import {
   aliveResponse,
@@ -148,7 +149,7 @@ export function openApiDocument(version: string): Json {
       },
       '/infer': {
         post: {
-          ...operation('Inspect one picture', inferResponse, [
+          ...operation('Inspect a picture, or several by one model', z.union([inferResponse, z.array(inferResponse)]), [
             'memory_not_fitted',
             'invalid_shape',
             'empty_mask',
@@ -159,10 +160,17 @@ export function openApiDocument(version: string): Json {
             'mm_per_px_conflict',
             'extractor_mismatch',
             'queue_full',
+            'deadline_missed',
           ]),
+          parameters: [...commonHeaders, deadlineHeader],
           requestBody: formBody(
             inferForm,
-            { image: { ...binary, description: `The picture to inspect, one file: ${pictureFormats}.` } },
+            {
+              image: {
+                ...binary,
+                description: `The picture to inspect, one file: ${pictureFormats}. Several files of this name are answered by a list, in their order, or refused as a whole.`,
+              },
+            },
             ['image'],
           ),
         },
@@ -468,6 +476,14 @@ const modelInPath = [
 function jsonBody(schema: z.ZodType): Json {
   return { required: true, content: { 'application/json': { schema: inputSchema(schema) } } };
 }
+
+const deadlineHeader = {
+  name: 'X-Deadline-Ms',
+  in: 'header',
+  schema: { type: 'integer', minimum: 1, maximum: longestDeadlineMs },
+  description:
+    'Milliseconds, from when the headers have come, after which the answer is of no use. What cannot be answered by then is refused (503, deadline_missed): at once where those ahead leave too little time, else at the deadline.',
+} as const;
 
 const longWorkHeaders = [
   {

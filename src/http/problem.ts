@@ -38,6 +38,7 @@ export const statusOf = {
   job_cancelled: 409,
   job_interrupted: 503,
   queue_full: 429,
+  deadline_missed: 503,
   not_ready: 503,
   shutting_down: 503,
   request_aborted: 503,

@@ -32,6 +32,8 @@ export interface InspectRequest {
   /** Say which good picture came nearest to the largest regions. */
   readonly explain?: boolean;
   readonly scorePValue?: boolean;
+  /** When the answer is of no use any more, by `performance.now()`; null: never. Whoever queues inspections looks at it. */
+  readonly answerBy?: number | null;
 }
 
 /** What the answer says of how it was made, in the contract's words. */
@@ -116,14 +118,18 @@ export async function inspectImage(
   signal?: AbortSignal,
 ): Promise<Inspection> {
   const { vision, models } = parts;
-  await requireScale(models, request.key.recipeId, request.mmPerPx);
-  await requireMemory(parts, request.key);
+  const [, found] = await both(
+    requireScale(models, request.key.recipeId, request.mmPerPx),
+    requireMemory(parts, request.key),
+  );
   // The hash first: preparing takes the bytes away.
   const [sha256, picture] = await Promise.all([
     sha256Hex(request.picture.bytes),
     vision.prepare(request.picture.bytes, request.picture.name, signal),
   ]);
-  const { known, bound, measured } = await measureWithOneModel(parts, request, picture, signal);
+  const { known, bound, measured } = await measureWithOneModel(parts, request, found, picture, signal).finally(() =>
+    vision.release(picture),
+  );
   const { place, memory } = known;
   const calibration = bound.inForce;
 
@@ -227,21 +233,23 @@ function verdictOf(score: number, calibration: CalibrationFile | null): Inspecti
 /** How often a memory may be replaced under one request before it gives up; twice is already hard to bring about. */
 const maxReplacements = 5;
 
+/** @param found the memory as it was before the picture was prepared: if it was replaced, the end shows it */
 async function measureWithOneModel(
   parts: InspectParts,
   { key, explain: matches }: InspectRequest,
+  found: KnownMemory,
   picture: PreparedPicture,
   signal: AbortSignal | undefined,
 ) {
   for (let attempt = 0; attempt < maxReplacements; attempt++) {
-    const known = await requireMemory(parts, key);
+    const known = attempt === 0 ? found : await requireMemory(parts, key);
     const { place, address, memory } = known;
-    const measured = await parts.vision.measure(picture, address, { matches, signal }).catch((error: unknown) => {
+    const measuring = parts.vision.measure(picture, address, { matches, signal }).catch((error: unknown) => {
       if (error instanceof InspectionError && error.code === 'damaged_file') parts.memories.forget(known);
       throw error;
     });
+    const [measured, bound] = await both(measuring, calibrationOf(parts, known));
     if (measured.memoryId !== memory.memoryId) continue;
-    const bound = await calibrationOf(parts, known);
     // Read while its memory was the live one: an older generation may be pruned under the reader.
     if ((await parts.models.address(place))?.stamp === address.stamp) return { known, bound, measured };
   }
@@ -249,6 +257,14 @@ async function measureWithOneModel(
     'not_ready',
     'The model was replaced several times while the picture was inspected; try again.',
   );
+}
+
+/** Two at once; nothing goes on behind an error, and of two the first is told. */
+async function both<A, B>(first: Promise<A>, second: Promise<B>): Promise<readonly [A, B]> {
+  const [one, other] = await Promise.allSettled([first, second]);
+  if (one.status === 'rejected') throw one.reason;
+  if (other.status === 'rejected') throw other.reason;
+  return [one.value, other.value];
 }
 
 /**

@@ -1,34 +1,45 @@
 import { InspectionError } from '../errors.ts';
 
-/** Lets so many pieces of work run at once; the others wait, first come, first served. */
+/**
+ * Lets so many pieces of work run at once. The others wait in lanes: in each first come, first served, and the lanes take
+ * turns, so that a hundred in one lane hold up who comes to another by one.
+ */
 export interface WaitingLine {
+  /** Pieces of work at once. */
+  readonly places: number;
+  /** Those that run, or would begin before one who comes to this lane now. */
+  ahead(lane?: string): number;
   /**
    * Runs `work` when its turn has come. Work that runs is not ended by the signal.
    *
    * @param signal leaves the line, at once and for good, when it fires
+   * @param lane any name; where none is given all wait in one
    * @throws InspectionError `request_aborted` when the signal fired before the work began; and what `work` throws
    */
-  enter<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
+  enter<T>(work: () => Promise<T>, signal?: AbortSignal, lane?: string): Promise<T>;
 }
 
 /** @param places pieces of work at once, at least 1 */
 export function createWaitingLine(places: number): WaitingLine {
-  let free = places;
-  // A Set keeps the order in which they came, and lets one leave from the middle.
-  const waiting = new Set<() => void>();
+  let running = 0;
+  // The lane whose turn is next comes first; none is empty. A Set keeps the order in which they came, and lets one leave from
+  // the middle.
+  const lanes = new Map<string, Set<() => void>>();
 
-  const takePlace = (signal: AbortSignal | undefined): Promise<void> => {
-    if (free > 0) {
-      free--;
+  const takePlace = (signal: AbortSignal | undefined, lane: string): Promise<void> => {
+    if (running < places) {
+      running++;
       return Promise.resolve();
     }
     return new Promise((resolve, reject) => {
+      const waiting = lanes.get(lane) ?? new Set();
+      lanes.set(lane, waiting);
       const leave = () => {
-        waiting.delete(begin);
+        leaveLane(lane, waiting, begin);
         reject(callerGone());
       };
       const begin = () => {
-        waiting.delete(begin);
+        leaveLane(lane, waiting, begin);
         signal?.removeEventListener('abort', leave);
         resolve();
       };
@@ -37,16 +48,35 @@ export function createWaitingLine(places: number): WaitingLine {
     });
   };
 
+  const leaveLane = (lane: string, waiting: Set<() => void>, begin: () => void) => {
+    waiting.delete(begin);
+    if (waiting.size === 0) lanes.delete(lane);
+  };
+
   const givePlace = () => {
+    const [turn] = lanes;
+    if (turn === undefined) {
+      running--;
+      return;
+    }
+    const [lane, waiting] = turn;
+    lanes.delete(lane);
+    lanes.set(lane, waiting);
     const [next] = waiting;
-    if (next === undefined) free++;
-    else next();
+    next?.();
   };
 
   return {
-    enter: async (work, signal) => {
+    places,
+    ahead: (lane = '') => {
+      const own = lanes.get(lane)?.size ?? 0;
+      let count = running;
+      for (const { size } of lanes.values()) count += Math.min(size, own + 1);
+      return count;
+    },
+    enter: async (work, signal, lane = '') => {
       requireCaller(signal);
-      await takePlace(signal);
+      await takePlace(signal, lane);
       try {
         return await work();
       } finally {

@@ -38,7 +38,10 @@ const methods: Readonly<Record<string, readonly Call[]>> = {
   'GET /readyz': [(client) => client.readyz()],
   'POST /fit_ok': [(client, { body }) => client.fit(body), (client, { body }) => client.jobs.fit(body)],
   'POST /calibrate_ng': [(client, { body }) => client.calibrateNg(body)],
-  'POST /infer': [(client, { body }) => client.infer(body)],
+  'POST /infer': [
+    (client, { body }) => client.infer(body, { deadlineMs: 100 }),
+    (client, { body }) => client.inferAll(body, { deadlineMs: 100 }),
+  ],
   'GET /models': [(client) => client.models.list()],
   'GET /models/{role_id}/{roi_id}/generations': [
     (client, { path, query }) => client.models.generations({ ...path, ...(query as object) } as never),

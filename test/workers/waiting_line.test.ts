@@ -66,6 +66,34 @@ describe('a waiting line', () => {
     expect(begun).toEqual(['running']);
   });
 
+  it('lets lanes take turns, whoever came first, and says how many come before one who comes now', async () => {
+    const { begun, work, end } = stoppedWork();
+    const line = createWaitingLine(1);
+    const enter = (name: string, signal?: AbortSignal) => line.enter(work(name), signal, name[0]);
+    const caller = new AbortController();
+    expect([line.ahead('a'), line.ahead()]).toEqual([0, 0]);
+    const all = [
+      enter('a1'),
+      enter('a2'),
+      enter('a3'),
+      enter('a4', caller.signal),
+      enter('b1'),
+      enter('b2'),
+      enter('c1'),
+    ];
+    // The one that runs; in the own lane all; in each other lane as many, and one for the turn that is waited for.
+    expect([line.ahead('a'), line.ahead('b'), line.ahead('c'), line.ahead('d')]).toEqual([7, 7, 6, 4]);
+    caller.abort();
+    await expect(all[3]).rejects.toMatchObject(gone);
+    for (const name of ['a1', 'a2', 'b1', 'c1', 'a3', 'b2']) {
+      await soon();
+      expect(begun.at(-1)).toBe(name);
+      end(name);
+    }
+    await Promise.allSettled(all);
+    expect(line.ahead('a')).toBe(0);
+  });
+
   it('goes on after work that failed, and tells only its caller', async () => {
     const line = createWaitingLine(1);
     const fail = line.enter(async () => {
