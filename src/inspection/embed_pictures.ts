@@ -33,7 +33,7 @@ export function sampleSources(
 }
 
 export interface EmbedParts {
-  readonly vision: Pick<Vision, 'prepare' | 'roiCells' | 'embed'>;
+  readonly vision: Pick<Vision, 'prepare' | 'release' | 'roiCells' | 'embed'>;
   readonly extractor: Pick<ExtractorInfo, 'grid'>;
   /** Blur of the maps that the pictures will be scored by. */
   readonly sigmaPx: number;
@@ -115,7 +115,7 @@ async function embedPicture(
   onStep?.('decode', prepared.decodeMs);
   onStep?.('prepare', prepared.prepareMs);
   const { size, frame, brightness } = prepared;
-  const { embeddings, extractMs } = await vision.embed(prepared);
+  const { embeddings, extractMs } = await vision.embed(prepared).finally(() => vision.release(prepared));
   onStep?.('extract', extractMs);
   const picture = { name, sha256, size, frame, brightness, shape };
   if (cells === undefined) return { ...picture, embeddings };

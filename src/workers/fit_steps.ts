@@ -1,4 +1,4 @@
-import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_products.ts';
+import { createOnnxProducts } from '../neighbors/onnx_products.ts';
 import { anomalyMap } from '../patchcore/anomaly_map.ts';
 import { coresetSize, type DotProducts } from '../patchcore/coreset.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
@@ -174,22 +174,19 @@ export interface FitSettings {
   readonly threads: number;
 }
 
-/** {@link fitMemory} with ONNX Runtime for its matrix products, loaded with the first fit. One per thread. */
-export interface FitSteps {
-  fit(order: FitOrder, hooks?: FitStepHooks): Promise<FittedMemory>;
-  dispose(): Promise<void>;
-}
-
-export function createFitSteps(settings: FitSettings): FitSteps {
-  let opened: Promise<OnnxProducts> | null = null;
-  return {
-    fit: async (order, hooks) => {
-      opened ??= createOnnxProducts(settings);
-      return await fitMemory(order, (await opened).products, hooks);
-    },
-    dispose: async () => {
-      await (await opened)?.dispose();
-      opened = null;
-    },
-  };
+/**
+ * {@link fitMemory} with ONNX Runtime for its matrix products. Its session is opened for each fit (a millisecond), because it
+ * keeps what its largest product needed, 128 MiB or more, as long as it is open, and a service may not fit again for weeks.
+ */
+export async function fitWithProducts(
+  order: FitOrder,
+  settings: FitSettings,
+  hooks?: FitStepHooks,
+): Promise<FittedMemory> {
+  const { products, dispose } = await createOnnxProducts(settings);
+  try {
+    return await fitMemory(order, products, hooks);
+  } finally {
+    await dispose();
+  }
 }

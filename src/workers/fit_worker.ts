@@ -1,17 +1,16 @@
 import { workerData } from 'piscina';
-import { createFitSteps, type FitSettings } from './fit_steps.ts';
+import { type FitSettings, fitWithProducts } from './fit_steps.ts';
 import { moved, settleUntil, type WorkerStart } from './outcome.ts';
 import type { FitOrder } from './vision.ts';
 
 const { settings, closing } = workerData as WorkerStart<FitSettings>;
 const settle = settleUntil(closing);
-const steps = createFitSteps(settings);
 
 /** `gauge` is shared with the caller: [done, total, stop]. */
 export const fit = async ({ order, gauge }: { order: FitOrder; gauge: Int32Array }) =>
   moved(
     await settle(async () =>
-      steps.fit(order, {
+      fitWithProducts(order, settings, {
         onProgress: (done, total) => {
           Atomics.store(gauge, 1, total);
           Atomics.store(gauge, 0, done);

@@ -1,4 +1,4 @@
-import { createFitSteps } from './fit_steps.ts';
+import { fitWithProducts } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
 import {
   drawPicture,
@@ -16,12 +16,12 @@ import { requireCaller } from './waiting_line.ts';
 /** The same steps in the calling thread: for tests and for programs that do one thing. Calls must not overlap. */
 export function inlineVision(settings: { readonly pixels: PixelSettings; readonly network: NetworkSettings }): Vision {
   const network = createNetworkSteps(settings.network);
-  const fitting = createFitSteps(settings.network);
   return {
     prepare: async (bytes, name, signal) => {
       requireCaller(signal);
       return await preparePicture(bytes, name, settings.pixels);
     },
+    release: () => undefined,
     embed: network.embed,
     measure: async (picture, memory, { matches, signal } = {}) => {
       requireCaller(signal);
@@ -41,14 +41,11 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     mask: (bytes, name) => maskOf(bytes, name, settings.pixels),
     repairIndex: (place) => repairIndex(place, settings.pixels),
     fit: async (order, hooks = {}) =>
-      fitting.fit(order, {
+      fitWithProducts(order, settings.network, {
         ...(hooks.onProgress !== undefined && { onProgress: hooks.onProgress }),
         shouldStop: () => hooks.signal?.aborted === true,
       }),
     warm: network.warm,
-    close: async () => {
-      await network.dispose();
-      await fitting.dispose();
-    },
+    close: network.dispose,
   };
 }

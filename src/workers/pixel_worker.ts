@@ -18,12 +18,23 @@ const { settings, closing } = workerData as WorkerStart<PixelSettings>;
 // still there, which makes pixel loops half as fast again.
 const settle = settleUntil(closing);
 
-export const prepare = ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
-  settle(() => preparePicture(bytes, name, settings, sharedFloats));
+interface PrepareTask {
+  readonly bytes: Uint8Array;
+  readonly name: string;
+  /** Where the input of an earlier picture lay. */
+  readonly room?: SharedArrayBuffer;
+}
 
-/** For what goes on to a network thread: passing it on costs nothing. */
-const sharedFloats = (length: number) =>
-  new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
+/** The input lies in shared memory: passing it on to a network thread costs nothing. */
+export const prepare = ({ bytes, name, room }: PrepareTask) =>
+  settle(() =>
+    preparePicture(
+      bytes,
+      name,
+      settings,
+      (length) => new Float32Array(room ?? new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT)),
+    ),
+  );
 
 export const draw = (order: DrawOrder) => settle(async () => drawPicture(order));
 

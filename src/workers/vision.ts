@@ -222,6 +222,11 @@ export interface FitHooks {
 export interface Vision {
   /** Decodes and letterboxes. @throws InspectionError the codes of `images/` */
   prepare(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<PreparedPicture>;
+  /**
+   * Gives back the memory that the input lies in, for the next picture; call it once, when no result of a step with this
+   * picture is wanted any more. One that is never released is freed late: V8 does not count what threads share.
+   */
+  release(picture: PreparedPicture): void;
   embed(picture: PreparedPicture): Promise<EmbeddedPicture>;
   /** @throws InspectionError `damaged_file`; `extractor_mismatch` when the widths or grids differ */
   measure(picture: PreparedPicture, memory: MemoryAddress, options?: MeasureOptions): Promise<MeasuredPicture>;

@@ -2,6 +2,7 @@
  * `npm run test:fuzz -- --requests N --seed S [--minutes M]`: mutated requests and damaged files against a real service.
  */
 import { parseArgs } from 'node:util';
+import { describeLook } from './memory_looks.ts';
 import { runFuzz } from './run_fuzz.ts';
 
 const usage = `npm run test:fuzz -- [--requests N] [--seed S] [--minutes M]
@@ -34,8 +35,9 @@ const report = await runFuzz({
   ...(minutes !== undefined && { minutes }),
   tell: (line) => console.error(line),
 });
-const { failures, ...numbers } = report;
+const { failures, memory, ...numbers } = report;
 console.log(JSON.stringify({ seed, seconds: Math.round((performance.now() - started) / 1000), ...numbers }, null, 2));
+for (const look of memory) console.log(describeLook(look));
 for (const failure of failures) console.log(failure);
 console.log(failures.length === 0 ? 'nothing found' : `${failures.length} failures; --seed ${seed} brings them back`);
 process.exit(failures.length === 0 ? 0 : 1);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import { diceFor } from './dice.ts';
 import { damageAFile } from './hostile_disk.ts';
 import { wellFormedPictures } from './hostile_pictures.ts';
 import { hostileRequest, keptRecipe, type RawRequest } from './hostile_requests.ts';
+import { describeLook, type MemoryLook, memoryFaults, memoryLooks, probeOptions } from './memory_looks.ts';
 import { exchange, type RawAnswer } from './raw_answer.ts';
 
 export interface FuzzOptions {
@@ -27,8 +28,8 @@ export interface FuzzReport {
   /** How many requests were answered with each status; 0: with none, which only broken framing may be. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly damagedFiles: number;
-  /** Resident memory of the service in MiB after a warm-up and after everything; null where the system does not tell. */
-  readonly rssMib: { readonly before: number; readonly after: number } | null;
+  /** At the start, after a warm-up, after each tenth, and at the end after a pause. */
+  readonly memory: readonly MemoryLook[];
   readonly acknowledged: { readonly samples: number; readonly models: number };
   readonly slowestMs: number;
   /** One sentence each; empty: nothing was found. */
@@ -42,8 +43,9 @@ const patienceMs = 60_000;
 const hangUpMs = 400;
 const requestsPerDamage = 15;
 const requestsPerLook = 400;
-/** Allocators keep what large pictures needed; what is lost per request would soon be more than this. */
-const rssTolerance = { factor: 1.5, mib: 150 } as const;
+/** After each the service is left alone and its memory looked at. */
+const pieces = 10;
+const pauseMs = 3000;
 const mostFailures = 20;
 const witnessRecipe = 'witness';
 
@@ -54,7 +56,7 @@ const witnessRecipe = 'witness';
  * - a 5xx but 503 and 507; a refusal without the contract's body; no answer, a late one, a dead process;
  * - a stack trace or the folder's path in an answer;
  * - a sample or model that was acknowledged in a recipe that nothing removes from, and is gone or another;
- * - memory that does not come back.
+ * - memory that does not come back ({@link memoryFaults}).
  */
 export async function runFuzz({
   requests,
@@ -72,7 +74,14 @@ export async function runFuzz({
     BDI_MAX_BODY_MIB: '8',
     BDI_MAX_MEGAPIXELS: '16',
     BDI_MIN_FREE_MIB: '1',
+    NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} ${probeOptions}`,
   });
+  const memory: MemoryLook[] = [];
+  const lookAt = memoryLooks(okng);
+  const look = async (at: string) => {
+    memory.push(await lookAt(at));
+    tell(describeLook(memory.at(-1) as MemoryLook));
+  };
   const failures: string[] = [];
   /** What the service's log has to say of a failure of its own. */
   const logged = async ({ status, headers }: RawAnswer) => {
@@ -94,10 +103,11 @@ export async function runFuzz({
   };
 
   try {
+    await look('at the start');
     const pictures = await wellFormedPictures();
     const witness = await createWitness(okng, pictures);
     await plainRequests(okng, pictures);
-    const rssBefore = await settledRss(okng);
+    await look('after the warm-up');
 
     const statuses: Record<string, number> = {};
     const samples: string[] = [];
@@ -109,6 +119,8 @@ export async function runFuzz({
     let next = 0;
     let sent = 0;
     const endMs = performance.now() + minutes * 60_000;
+    const hasEnded = () => okng.child.exitCode !== null || okng.child.signalCode !== null;
+    const goesOn = () => performance.now() < endMs && !hasEnded() && failures.length < mostFailures;
 
     const one = async (number: number): Promise<void> => {
       const dice = diceFor(seed, number);
@@ -145,32 +157,31 @@ export async function runFuzz({
         if (Array.isArray(body.saved)) keepSome(samples, body.saved as string[]);
       }
     };
-    const worker = async (): Promise<void> => {
-      while (
-        next < requests &&
-        performance.now() < endMs &&
-        okng.child.exitCode === null &&
-        failures.length < mostFailures
-      ) {
+    const worker = async (end: number): Promise<void> => {
+      while (next < end && goesOn()) {
         const number = next++;
         await one(number);
         sent++;
         if (number % requestsPerLook === requestsPerLook - 1) {
           for (const fault of await witness.faults()) failed(number, fault);
-          tell(`${number + 1} requests, ${damagedFiles} files damaged, ${rssOf(okng) ?? '?'} MiB resident`);
+          tell(`${number + 1} requests, ${damagedFiles} files damaged`);
         }
       }
     };
-    await Promise.all(Array.from({ length: inParallel }, worker));
+    for (let piece = 1; piece <= pieces && goesOn(); piece++) {
+      const end = Math.round((requests * piece) / pieces);
+      await Promise.all(Array.from({ length: inParallel }, () => worker(end)));
+      if (!hasEnded()) await look(`after ${sent} requests`);
+    }
 
     for (const repair of repairs) repair();
-    if (okng.child.exitCode !== null || okng.child.signalCode !== null) {
+    if (hasEnded()) {
       failed(next, `the service ended with ${await okng.ended}: ${JSON.stringify(okng.log.at(-1))}`);
       return {
         requests: sent,
         statuses,
         damagedFiles,
-        rssMib: null,
+        memory,
         acknowledged: acknowledged.counts(),
         slowestMs,
         failures,
@@ -178,14 +189,14 @@ export async function runFuzz({
     }
     for (const fault of [...(await witness.faults()), ...(await acknowledged.faults(okng))]) failed(sent, fault);
     await plainRequests(okng, pictures);
-    const rssAfter = await settledRss(okng);
-    if (rssBefore !== null && rssAfter !== null && rssAfter > rssBefore * rssTolerance.factor + rssTolerance.mib)
-      failed(sent, `memory does not come back: ${rssBefore} MiB before, ${rssAfter} MiB after`);
+    await sleep(pauseMs);
+    await look('at the end');
+    for (const fault of memoryFaults(memory)) failed(sent, fault);
     return {
       requests: sent,
       statuses,
       damagedFiles,
-      rssMib: rssBefore === null || rssAfter === null ? null : { before: rssBefore, after: rssAfter },
+      memory,
       acknowledged: acknowledged.counts(),
       slowestMs: Math.round(slowestMs),
       failures,
@@ -334,7 +345,7 @@ function createAcknowledged() {
   };
 }
 
-/** The same before and after, so that what they need is there in both. */
+/** Warms up, and shows at the end that the service still answers as it did. */
 async function plainRequests({ url }: OkngProcess, pictures: readonly Buffer[]): Promise<void> {
   const names = { role_id: 'witness', roi_id: 'top', recipe_id: witnessRecipe, mm_per_px: '0.1' };
   for (let i = 0; i < 40; i++) {
@@ -342,17 +353,4 @@ async function plainRequests({ url }: OkngProcess, pictures: readonly Buffer[]):
     const { status } = await postForm(`${url}/infer`, names, [{ field: 'image', name: 'a.png', bytes }]);
     if (status !== 200) throw new Error(`A plain inspection was answered ${status}.`);
   }
-}
-
-/** Resident memory in MiB after a pause. */
-async function settledRss(okng: OkngProcess): Promise<number | null> {
-  await sleep(3000);
-  return rssOf(okng);
-}
-
-/** Null where the system has no /proc. */
-function rssOf({ child }: OkngProcess): number | null {
-  if (process.platform !== 'linux') return null;
-  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-  return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) / 1024);
 }

@@ -75,6 +75,20 @@ describe('inspectImage', () => {
     expect(times).toBe(2);
   });
 
+  it('asks the memory that is there when a fit comes while the picture is prepared', async () => {
+    await toy.fit();
+    await toy.calibrate({ okScores: [5], ngScores: [] });
+    const { prepare } = toy.vision;
+    toy.vision.prepare = async (...picture) => {
+      toy.vision.prepare = prepare;
+      await toy.fit({ pictures: [toyPicture(0, 30, 60, 100)] });
+      return await prepare(...picture);
+    };
+    const inspection = await toy.inspect();
+    expect(inspection.score).toBeCloseTo(0, 3);
+    expect(inspection).toMatchObject({ decision: null, generation: 2 });
+  });
+
   it('gives up, with a sentence, when the model is replaced without end', async () => {
     await toy.fit();
     let turn = 0;
@@ -85,6 +99,16 @@ describe('inspectImage', () => {
       code: 'not_ready',
       message: expect.stringContaining('try again'),
     });
+  });
+
+  it('gives back what a picture lay in, also when it could not be measured', async () => {
+    await toy.fit();
+    const before = toy.vision.calls.release ?? 0;
+    await toy.inspect();
+    toy.vision.beforeMeasure = () => Promise.reject(new Error('lost'));
+    await expect(toy.inspect()).rejects.toThrow('lost');
+    expect(toy.vision.calls.release).toBe(before + 2);
+    expect(toy.vision.calls.release, 'those of the fit as well').toBe(toy.vision.calls.prepare);
   });
 
   it('refuses a memory of another extractor and says what to do', async () => {
@@ -100,6 +124,8 @@ describe('inspectImage', () => {
     await expect(toy.inspect()).rejects.toMatchObject({ code: 'memory_not_fitted' });
     await toy.fit();
     await expect(toy.inspect({ mmPerPx: 2 })).rejects.toMatchObject({ code: 'mm_per_px_conflict' });
+    const unknown = { ...key, roleId: 'unknown' };
+    await expect(toy.inspect({ mmPerPx: 2, key: unknown })).rejects.toMatchObject({ code: 'mm_per_px_conflict' });
     expect(toy.vision.calls.prepare).toBe(1);
   });
 

@@ -67,6 +67,7 @@ export function toyVision(modelsDir: string): ToyVision {
       const frame = { top: 0, left: 0, height: 2, width: 2 };
       return { size, input: { height: 4, width: 2, data }, frame, brightness: 100, decodeMs: 1, prepareMs: 1 };
     },
+    release: () => count('release'),
     embed: async ({ input }) => {
       count('embed');
       await toy.beforeEmbed();

@@ -6,7 +6,7 @@ import { sha256Hex } from '../../src/extractors/fingerprint.ts';
 import { createModelStore, type MemoryAddress } from '../../src/store/model_store.ts';
 import { inlineVision } from '../../src/workers/inline_vision.ts';
 import { threadedVision } from '../../src/workers/threaded_vision.ts';
-import type { FitPicture } from '../../src/workers/vision.ts';
+import type { FitPicture, PreparedPicture } from '../../src/workers/vision.ts';
 import { type PartPicture, partPictures } from '../parts.ts';
 import { someMetadata } from '../store/some_memory.ts';
 import {
@@ -97,6 +97,36 @@ describe('threads', () => {
     const input = Float32Array.from(prepared.input.data);
     await vision.embed(prepared);
     expect(Float32Array.from(prepared.input.data), 'the network leaves it as it is').toEqual(input);
+    await vision.close();
+  });
+
+  it('prepare the next picture where a released one lay, also when one between was refused, and no other', async () => {
+    const vision = threaded(settings);
+    const prepare = async (part: PartPicture) => await vision.prepare(...copyOf(part));
+    const areSame = (a: PreparedPicture, b: PreparedPicture) =>
+      Buffer.from(a.input.data.buffer).equals(Buffer.from(b.input.data.buffer));
+    const [one, other] = [picture, partPictures('test/dent')[0] as PartPicture];
+    const released = await prepare(one);
+    const kept = await prepare(one);
+    vision.release(released);
+    await expect(vision.prepare(Uint8Array.of(1), 'none.png')).rejects.toThrow('none.png');
+    const next = await prepare(other);
+    expect(areSame(released, next), 'the same memory').toBe(true);
+    expect(areSame(kept, next)).toBe(false);
+    await prepare(other);
+    expect(areSame(kept, await prepare(one)), 'written to by no other').toBe(true);
+    await vision.close();
+  });
+
+  it('keep the memory of so many released pictures only as may be under way at once', async () => {
+    const vision = threaded(settings);
+    const prepared = await Promise.all(Array.from({ length: 8 }, () => vision.prepare(...copyOf(picture))));
+    for (const each of prepared) {
+      each.input.data.fill(7);
+      vision.release(each);
+    }
+    for (let i = 0; i < 8; i++) await vision.prepare(...copyOf(picture));
+    expect(prepared.filter(({ input }) => input.data[0] !== 7)).toHaveLength(2 + 2 + 1);
     await vision.close();
   });
 
