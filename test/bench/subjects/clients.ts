@@ -1,0 +1,94 @@
+import type { BenchContext } from '../bench_context.ts';
+import type { Measured } from '../figure.ts';
+import { interleaved, timed } from '../interleaved.ts';
+import { median, p95 } from '../statistics.ts';
+import { type BareRun, type BenchExtractor, benchExtractors } from './bench_extractors.ts';
+import { benchPicture } from './bench_pictures.ts';
+import { type Served, withService } from './served.ts';
+
+const role = 'clients';
+
+/** One to sixteen callers, each of whom asks again as soon as it is answered. */
+export async function benchClients(context: BenchContext): Promise<void> {
+  for (const extractor of benchExtractors(context)) {
+    await withService(context, extractor, async (served) => {
+      const bare = await extractor.openBare(context.threads);
+      await served.fit(role, 10);
+      const figures = await benchExtractor(context, extractor, served, bare);
+      await bare.dispose();
+      context.report(`Callers at once, ${extractor.name}, 448 × 448 png`, figures);
+    });
+  }
+}
+
+async function benchExtractor(
+  context: BenchContext,
+  { name, isSlow }: BenchExtractor,
+  served: Served,
+  bare: BareRun,
+): Promise<readonly Measured[]> {
+  const isSmall = context.sizes === 'small';
+  const counts = isSmall ? [1, 2] : [1, 2, 4, 8, 16];
+  const requests = isSmall ? 4 : isSlow ? 16 : 32;
+  const bareRuns = requests / 4;
+  context.tell(`${name}, ${counts.join(', ')} callers`);
+  const picture = await benchPicture(448, 'png');
+  const turns = await interleaved(
+    {
+      bare: timed(async () => {
+        for (let i = 0; i < bareRuns; i++) await bare.run();
+      }),
+      // All counts in one round: the queue of many is told by what one caller waits.
+      callers: async () => {
+        const rounds: Round[] = [];
+        for (const count of counts) {
+          context.signal.throwIfAborted();
+          rounds.push(await askedBy(count, requests, () => served.infer(role, picture)));
+        }
+        return rounds;
+      },
+    },
+    { repetitions: context.fewRepetitions, signal: context.signal },
+  );
+  const perSecond = turns.bare.map((ms) => (1000 * bareRuns) / ms);
+  const alone = turns.callers.map((rounds) => median((rounds[0] as Round).each));
+  return [
+    { name: `${name}: bare runs`, unit: 'pictures/s', values: perSecond, reference: null },
+    ...counts.flatMap((count, i): readonly Measured[] => {
+      const rounds = turns.callers.map((all) => all[i] as Round);
+      const callers = `${name}: ${count} caller${count === 1 ? '' : 's'}`;
+      return [
+        {
+          name: `${callers}, throughput`,
+          unit: 'pictures/s',
+          values: rounds.map(({ ms }) => (1000 * requests) / ms),
+          reference: { name: 'bare runs', values: perSecond },
+        },
+        {
+          name: `${callers}, p95`,
+          unit: 'ms',
+          values: rounds.map(({ each }) => p95(each)),
+          reference: { name: `${count} × the median of one caller`, values: alone.map((ms) => ms * count) },
+          at: { curve: 'callers at once', series: `${name}, p95`, x: count },
+        },
+      ];
+    }),
+  ];
+}
+
+interface Round {
+  readonly ms: number;
+  /** Of every request. */
+  readonly each: readonly number[];
+}
+
+/** As many requests, whoever is free asks the next. */
+async function askedBy(callers: number, requests: number, ask: () => Promise<unknown>): Promise<Round> {
+  let left = requests;
+  const each: number[] = [];
+  const caller = async () => {
+    while (left-- > 0) each.push(await timed(ask)());
+  };
+  const ms = await timed(() => Promise.all(Array.from({ length: callers }, caller)))();
+  return { ms, each };
+}
