@@ -39,20 +39,24 @@ export function prepareInput(
   const plan = layout(scaling.bytes);
   const meansAt = plan(3 * Float64Array.BYTES_PER_ELEMENT);
   const scalesAt = plan(3 * Float64Array.BYTES_PER_ELEMENT);
+  const tablesAt = plan(3 * 256 * Float32Array.BYTES_PER_ELEMENT);
   const inputAt = plan(3 * plane * Float32Array.BYTES_PER_ELEMENT);
   const loops = loopsWith(plan(0));
   const memory = loops.memory.buffer;
   new Float64Array(memory, meansAt, 3).set(order.map((index) => mean[index]));
   new Float64Array(memory, scalesAt, 3).set(order.map((index) => scale[index]));
+  const normalised = (value: number, index: 0 | 1 | 2) => (value / 255 - mean[index]) * scale[index];
+  const tables = order.flatMap((index) => Array.from({ length: 256 }, (_, value) => normalised(value, index)));
+  new Float32Array(memory, tablesAt, tables.length).set(tables);
   const input = new Float32Array(memory, inputAt, 3 * plane);
   if (placement.height < height || placement.width < width) {
-    for (const index of [0, 1, 2] as const)
-      input.fill((0 - mean[index]) * scale[index], index * plane, (index + 1) * plane);
+    for (const index of order) input.fill(normalised(0, index), index * plane, (index + 1) * plane);
   }
   scaling.run(loops, (row, y) => {
     const start = (placement.top + y) * width + placement.left;
     const [red, green, blue] = order.map((index) => inputAt + 4 * (index * plane + start)) as [number, number, number];
-    loops.normaliseRow(row, placement.width, meansAt, scalesAt, red, green, blue);
+    if (scaling.Row === Uint8Array) loops.lookUpRow(row, placement.width, tablesAt, red, green, blue);
+    else loops.normaliseRow(row, placement.width, meansAt, scalesAt, red, green, blue);
   });
   const data = allocate(input.length);
   data.set(input);

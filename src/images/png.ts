@@ -1,4 +1,4 @@
-import { crc32, deflateSync } from 'node:zlib';
+import { constants, crc32, deflateSync } from 'node:zlib';
 import { layout, loopSlack, loopsWith } from '../kernels/loops.ts';
 import type { GrayImage } from './image.ts';
 
@@ -21,7 +21,7 @@ export function encodeGrayPng({ height, width, data }: GrayImage): Uint8Array {
   header[8] = 8;
   const chunks = [
     chunk('IHDR', header),
-    chunk('IDAT', deflateSync(filteredRows(data, height, width), { level: 1 })),
+    chunk('IDAT', deflateSync(filteredRows(data, height, width), { level: 1, strategy: constants.Z_RLE })),
     chunk('IEND', new Uint8Array(0)),
   ];
   const png = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, signature.length));

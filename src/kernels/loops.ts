@@ -10,16 +10,10 @@ declare const WebAssembly: {
 /** The loops of `assembly/loops.ts`, which describes each, and the memory their addresses are of. */
 export interface Loops {
   readonly memory: { readonly buffer: ArrayBuffer };
-  scaleRow(
-    source: number,
-    first: number,
-    weights: number,
-    count: number,
-    pixels: number,
-    rounded: boolean,
-    out: number,
-  ): void;
-  sumRows(rows: number, weights: number, count: number, length: number, rounded: boolean, out: number): void;
+  scaleRow(source: number, first: number, weights: number, count: number, pixels: number, out: number): void;
+  sumRows(rows: number, weights: number, count: number, length: number, out: number): void;
+  scaleByteRow(source: number, first: number, weights: number, count: number, pixels: number, out: number): void;
+  sumByteRows(rows: number, weights: number, count: number, length: number, out: number): void;
   normaliseRow(
     row: number,
     pixels: number,
@@ -29,6 +23,8 @@ export interface Loops {
     green: number,
     blue: number,
   ): void;
+  lookUpRow(row: number, pixels: number, tables: number, red: number, green: number, blue: number): void;
+  pickBetween(values: number, count: number, least: number, most: number, out: number, below: number): number;
   paint(values: number, count: number, low: number, scale: number, out: number): void;
   reaching(values: number, mask: number, count: number, threshold: number, out: number): number;
   differences(row: number, above: number, count: number, out: number): void;

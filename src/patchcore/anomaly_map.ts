@@ -58,7 +58,7 @@ export function anomalyMap(
   const data = new Float32Array(size.height * width);
   for (let y = 0; y < size.height; y++) {
     const [rows, weights] = [rowsAt + 4 * (down.first[y] as number), weightsAt + 8 * y * down.stride];
-    loops.sumRows(rows, weights, down.count[y] as number, width, false, pixelsAt);
+    loops.sumRows(rows, weights, down.count[y] as number, width, pixelsAt);
     data.set(pixels, y * width);
   }
   return { ...size, data };

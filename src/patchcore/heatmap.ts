@@ -1,25 +1,29 @@
 import { layout, loopsWith } from '../kernels/loops.ts';
 import type { GrayMap } from './anomaly_map.ts';
-import { maskedValues, percentileInPlace } from './image_score.ts';
-import type { RoiMask } from './roi_mask.ts';
+import { maskedValues, percentile } from './image_score.ts';
+import { type RoiMask, runsInside } from './roi_mask.ts';
 
 /**
  * Pictures an anomaly map: its 1st to 99th percentile inside the mask becomes 0 to 255, 0 outside the mask. A flat map is
  * all 0. It shows where, not how much: two pictures' heatmaps are not on one scale.
  *
- * @param values the map's values inside the mask, in any order; reordered
+ * @param values the map's values inside the mask, in any order; not changed
  * @returns [height · width] 8 bit
  * @throws InspectionError `empty_mask`, `shape_mismatch`
  */
 export function heatmap(map: GrayMap, mask: RoiMask, values = maskedValues(map, mask)): Uint8Array {
-  const low = percentileInPlace(values, 1);
-  const high = percentileInPlace(values, 99);
+  const low = percentile(values, 1);
+  const high = percentile(values, 99);
   const gray = new Uint8Array(map.data.length);
   if (!(high > low)) return gray;
-  paint(map.data, low, 255 / (high - low), gray);
-  if (mask.covered < gray.length) {
-    for (let i = 0; i < gray.length; i++) if (mask.data[i] === 0) gray[i] = 0;
+  const scale = 255 / (high - low);
+  let painted = 0;
+  paint(map.data, low, scale, gray);
+  for (const [first, behind] of runsInside(mask)) {
+    gray.fill(0, painted, first);
+    painted = behind;
   }
+  gray.fill(0, painted);
   return gray;
 }
 

@@ -128,20 +128,40 @@ function fillAnnulus(
 ): number {
   if (rInner >= r) return 0;
   const reach = r + 0.5;
-  const outer = reach * reach;
-  const inner = rInner > 0.5 ? (rInner - 0.5) * (rInner - 0.5) : -1;
+  const hole = rInner > 0.5 ? rInner - 0.5 : -1;
   let covered = 0;
   for (let row = clamp(Math.ceil(cy - reach), height); row < clamp(Math.floor(cy + reach) + 1, height); row++) {
-    const dy = (row - cy) * (row - cy);
-    for (let col = clamp(Math.ceil(cx - reach), width); col < clamp(Math.floor(cx + reach) + 1, width); col++) {
-      const squared = dy + (col - cx) * (col - cx);
-      if (squared <= outer && squared > inner) {
-        data[row * width + col] = 1;
-        covered++;
-      }
-    }
+    const outer = chord(cx, row - cy, reach, width);
+    data.fill(1, row * width + outer.first, row * width + outer.behind);
+    covered += outer.behind - outer.first;
+    if (Math.abs(row - cy) > hole) continue;
+    const inner = chord(cx, row - cy, hole, width);
+    data.fill(0, row * width + inner.first, row * width + inner.behind);
+    covered -= inner.behind - inner.first;
   }
   return covered;
+}
+
+/** The pixels of a row `dy` from a circle's centre that are at most `reach` from it. */
+function chord(cx: number, dy: number, reach: number, width: number): { first: number; behind: number } {
+  const isWithin = (col: number) => dy * dy + (col - cx) * (col - cx) <= reach * reach;
+  const half = Math.sqrt(Math.max(0, reach * reach - dy * dy));
+  // The root is rounded; the question decides.
+  let first = Math.ceil(cx - half) - 1;
+  while (first <= cx + half && !isWithin(first)) first++;
+  let behind = Math.floor(cx + half) + 2;
+  while (behind > first && !isWithin(behind - 1)) behind--;
+  return { first: clamp(first, width), behind: clamp(behind, width) };
+}
+
+/** Stretches of neighbouring pixels inside, row-major over the whole picture: from the first pixel to the one behind. */
+export function* runsInside({ data }: RoiMask): Generator<readonly [first: number, behind: number]> {
+  for (let first = data.indexOf(1); first >= 0; ) {
+    const next = data.indexOf(0, first);
+    const behind = next < 0 ? data.length : next;
+    yield [first, behind];
+    first = data.indexOf(1, behind);
+  }
 }
 
 function clamp(value: number, limit: number): number {

@@ -55,6 +55,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
   // dropped would stay for hundreds of pictures, 2.4 MB each at 448 pixels: it is used again instead.
   const rooms: SharedArrayBuffer[] = [];
   const mostRooms = settings.pixelWorkers + settings.networkWorkers + 1;
+  const lent = new WeakSet<PreparedPicture>();
   const keepRoom = (room: ArrayBufferLike | undefined) => {
     if (room instanceof SharedArrayBuffer && rooms.length < mostRooms) rooms.push(room);
   };
@@ -138,13 +139,18 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     prepare: async (bytes, name, signal) => {
       const room = rooms.pop();
       try {
-        return await run<PreparedPicture>(pixels, 'prepare', { bytes, name, room }, { give: [bytes], signal });
+        const picture = await run<PreparedPicture>(pixels, 'prepare', { bytes, name, room }, { give: [bytes], signal });
+        lent.add(picture);
+        return picture;
       } catch (error) {
         keepRoom(room);
         throw error;
       }
     },
-    release: ({ input }) => keepRoom(input.data.buffer),
+    release: (picture) => {
+      // A room that were given back twice would be two pictures' at once.
+      if (lent.delete(picture)) keepRoom(picture.input.data.buffer);
+    },
     embed: (picture) => runNetwork('embed', picture),
     measure: (picture, memory, { matches = false, signal } = {}) =>
       runNetwork('measure', { picture, memory, matches }, { signal }),

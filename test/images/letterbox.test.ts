@@ -93,6 +93,7 @@ describe('prepareInput', () => {
         `${name}: ${(100 * close).toFixed(3)} % within 2/255, ${((100 * differences.filter((d) => d < 0.01).length) / differences.length).toFixed(2)} % equal`,
       );
       expect(close).toBeGreaterThanOrEqual(0.999);
+      expect(differences.filter((difference) => difference >= 0.01)).toHaveLength(0);
     },
   );
 });

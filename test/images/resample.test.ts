@@ -9,7 +9,7 @@ const gray = (width: number, height: number, values: readonly number[]) => ({
 });
 const red = (values: Float32Array) => [...values].filter((_, i) => i % 3 === 0);
 
-/** The plain form of the definition: one axis as a whole, every weight, in order. */
+/** The plain form of the definition: one axis as a whole, every weight, in order; Pillow's whole numbers for `bicubic`. */
 function plainAxis(
   lines: readonly ArrayLike<number>[],
   outputs: number,
@@ -36,14 +36,14 @@ function plainAxis(
     const to = Math.min(inputs, Math.floor(centre + support + 0.5));
     const weights = Array.from({ length: to - from }, (__, i) => weightAt(from + i + 0.5 - centre));
     const sum = weights.reduce((total, weight) => total + weight, 0);
+    const whole = (weight: number) => Math.sign(weight) * Math.floor(Math.abs(weight) * 2 ** 22 + 0.5);
+    const shares = weights.map((weight) => (method === 'area' ? weight / sum : whole(weight / sum)));
     return Float32Array.from({ length: (lines[0] as ArrayLike<number>).length }, (__, place) => {
-      const value = Math.fround(
-        weights.reduce(
-          (total, weight, i) => total + (weight / sum) * ((lines[from + i] as ArrayLike<number>)[place] as number),
-          0,
-        ),
+      const value = shares.reduce(
+        (total, share, i) => total + share * ((lines[from + i] as ArrayLike<number>)[place] as number),
+        0,
       );
-      return method === 'area' ? value : Math.min(255, Math.max(0, Math.floor(value + 0.5)));
+      return method === 'area' ? value : Math.min(255, Math.max(0, Math.floor(value / 2 ** 22 + 0.5)));
     });
   });
 }
@@ -123,6 +123,12 @@ describe('resample', () => {
 
   it('is linear between pixel centres when growing by area', () => {
     expect(red(resample(gray(2, 1, [0, 100]), 1, 4, 'area'))).toEqual([0, 25, 75, 100]);
+  });
+
+  it('rounds as Pillow 12.3 does, whose weights are whole numbers', () => {
+    // In float64 the first is 89.
+    const values = red(resample(gray(4, 1, [99, 218, 183, 111]), 1, 8, 'bicubic'));
+    expect(values).toEqual([88, 122, 194, 221, 198, 165, 124, 105]);
   });
 
   it('overshoots like a cubic, cut to 0..255 and rounded', () => {

@@ -74,6 +74,11 @@ describe('heatmap', () => {
     expect([...heatmap(map(5, 1, 2, 3), mask(0, 1, 1, 1))][0]).toBe(0);
   });
 
+  it('is 0 in every gap of the mask', () => {
+    const picture = heatmap(map(9, 1, 2, 9, 3, 4, 9), mask(0, 1, 1, 0, 1, 1, 0));
+    expect([...picture].map((value) => value > 0)).toEqual([false, false, true, false, true, true, false]);
+  });
+
   it('is black for a flat map', () => {
     expect([...heatmap(map(2, 2, 2), mask(1, 1, 1))]).toEqual([0, 0, 0]);
   });

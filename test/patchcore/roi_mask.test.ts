@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { resolveShape, roiMask, type ShapeNumber } from '../../src/patchcore/roi_mask.ts';
+import { resolveShape, roiMask, runsInside, type ShapeNumber } from '../../src/patchcore/roi_mask.ts';
 
 const size = { height: 5, width: 7 };
 const picture = (kind: string, numbers: Partial<Record<ShapeNumber, number>>, of = size) => {
@@ -125,5 +125,48 @@ describe('roiMask', () => {
         },
       ),
     );
+  });
+});
+
+describe('circles and annuli', () => {
+  it('hold the pixels whose distance from the centre says so, wherever they lie', () => {
+    // Halves and quarters, so that distances meet the radius exactly.
+    const number = (min: number, max: number) => fc.integer({ min: 4 * min, max: 4 * max }).map((value) => value / 4);
+    const side = fc.integer({ min: 1, max: 30 });
+    fc.assert(
+      fc.property(
+        side,
+        side,
+        number(-5, 35),
+        number(-5, 35),
+        number(0, 40),
+        number(0, 20),
+        (height, width, cx, cy, r, rInner) => {
+          const distance = (i: number) => Math.hypot((i % width) - cx, Math.floor(i / width) - cy);
+          const expected = Uint8Array.from({ length: height * width }, (_, i) =>
+            rInner < r && distance(i) <= r + 0.5 && !(rInner > 0.5 && distance(i) <= rInner - 0.5) ? 1 : 0,
+          );
+          const covered = expected.reduce((sum, value) => sum + value, 0);
+          const draw = () => roiMask({ kind: 'annulus', cx, cy, r, rInner }, { height, width });
+          if (covered === 0) expect(draw).toThrow(expect.objectContaining({ code: 'empty_mask' }));
+          else expect(draw()).toEqual({ height, width, data: expected, covered });
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('runsInside', () => {
+  it('are the stretches of pixels inside, to the last pixel', () => {
+    const runs = (...data: number[]) => [
+      ...runsInside({ height: 1, width: data.length, data: Uint8Array.from(data), covered: 1 }),
+    ];
+    expect(runs(0, 1, 1, 0, 1)).toEqual([
+      [1, 3],
+      [4, 5],
+    ]);
+    expect(runs(1, 1, 0)).toEqual([[0, 2]]);
+    expect(runs(0, 0)).toEqual([]);
   });
 });

@@ -118,6 +118,21 @@ describe('threads', () => {
     await vision.close();
   });
 
+  it('never give the memory of one released picture to two others', async () => {
+    const vision = threaded(settings);
+    const first = await vision.prepare(...copyOf(picture));
+    vision.release(first);
+    const second = await vision.prepare(...copyOf(picture));
+    vision.release(first);
+    vision.release({ ...second });
+    const third = await vision.prepare(...copyOf(picture));
+    third.input.data.fill(7);
+    expect([first, second].map(({ input }) => input.data[0] === 7)).toEqual([false, false]);
+    second.input.data.fill(8);
+    expect(first.input.data[0], 'which lies where the second does').toBe(8);
+    await vision.close();
+  });
+
   it('keep the memory of so many released pictures only as may be under way at once', async () => {
     const vision = threaded(settings);
     const prepared = await Promise.all(Array.from({ length: 8 }, () => vision.prepare(...copyOf(picture))));
