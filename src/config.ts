@@ -54,6 +54,8 @@ export interface Config {
   readonly queueLimit: number;
   /** Worker threads that run the network. */
   readonly workers: number;
+  /** Of memories kept loaded, in all threads together. */
+  readonly bankCacheBytes: number;
   /** Threads inside one run of the network. */
   readonly threads: number;
   /** Threads inside a run that is the only one; null: no other number. */
@@ -259,6 +261,12 @@ export const settings = {
     'MiB from which a file of the audit is followed by the next; none is ever removed.',
     integer(1, 4096),
   ),
+  bankCacheMib: setting(
+    'BDI_BANK_CACHE_MIB',
+    '1024',
+    'MiB of memories kept loaded, in all threads together; the longest unused are dropped, and read again when asked for.',
+    integer(1, 1_048_576),
+  ),
   lightImport: setting(
     'BDI_LIGHT_IMPORT',
     '0',
@@ -384,6 +392,7 @@ export function loadConfig(
     minFreeBytes: read('minFreeMib') * 1024 * 1024,
     maxBodyBytes: read('maxBodyMib') * 1024 * 1024,
     maxPixels: read('maxMegapixels') * 1_000_000,
+    bankCacheBytes: read('bankCacheMib') * 1024 * 1024,
     queueLimit: read('queueLimit'),
     workers,
     threads: threadsEach,

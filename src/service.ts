@@ -158,9 +158,6 @@ export interface Readiness {
 /** Blur of the anomaly map in pixels of the picture. */
 const blurSigmaPx = 1;
 
-/** Banks kept loaded per network worker. */
-const bankCacheBytes = 1024 * 1024 * 1024;
-
 /** A model file may be mended, a folder's rights given, while the service runs. */
 const warmAgainMs = 10_000;
 
@@ -221,7 +218,8 @@ export async function createService(
       source,
       threads: config.threads,
       device: config.device === 'auto' ? 'cpu' : config.device,
-      bankCacheBytes,
+      // Each thread that holds a network holds the banks that it was asked for.
+      bankCacheBytes: config.bankCacheBytes / (config.workers + (config.threadsAlone === null ? 0 : 1)),
       neighbors: config.neighbors,
     },
     networkWorkers: config.workers,
