@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { InspectionError } from './errors.ts';
@@ -54,6 +54,8 @@ export interface Config {
   readonly queueLimit: number;
   /** Worker threads that run the network. */
   readonly workers: number;
+  /** Bytes that the patches of one fit may take, counted as often as a fit holds them. */
+  readonly fitBytes: number;
   /** Of memories kept loaded, in all threads together. */
   readonly bankCacheBytes: number;
   /** Threads inside one run of the network. */
@@ -87,6 +89,8 @@ export interface Setting {
 }
 
 const cores = availableParallelism();
+/** What this process may use of the machine's memory. */
+const memoryMib = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) / (1024 * 1024);
 
 const flag = z
   .string()
@@ -261,6 +265,12 @@ export const settings = {
     'MiB from which a file of the audit is followed by the next; none is ever removed.',
     integer(1, 4096),
   ),
+  fitMib: setting(
+    'BDI_FIT_MIB',
+    String(Math.floor(memoryMib / 2)),
+    'MiB that the patches of one fit may take (half of the memory); a fit from more pictures is refused.',
+    integer(1, 16_777_216),
+  ),
   bankCacheMib: setting(
     'BDI_BANK_CACHE_MIB',
     '1024',
@@ -392,6 +402,7 @@ export function loadConfig(
     minFreeBytes: read('minFreeMib') * 1024 * 1024,
     maxBodyBytes: read('maxBodyMib') * 1024 * 1024,
     maxPixels: read('maxMegapixels') * 1_000_000,
+    fitBytes: read('fitMib') * 1024 * 1024,
     bankCacheBytes: read('bankCacheMib') * 1024 * 1024,
     queueLimit: read('queueLimit'),
     workers,

@@ -269,6 +269,7 @@ export async function createService(
     extractor,
     coresetRate: config.coresetRate,
     positionBytes: config.positionBytes,
+    fitBytes: config.fitBytes,
     scoreRule,
     okngVersion: version,
     stop: stop.signal,

@@ -22,6 +22,8 @@ export interface LearnParts {
   readonly extractor: ExtractorInfo;
   readonly coresetRate: number;
   readonly positionBytes: number;
+  /** What the patches of one fit may take. */
+  readonly fitBytes: number;
   readonly scoreRule: ScoreRule;
   readonly okngVersion: string;
   /** Aborts when the service shuts down. */
@@ -53,14 +55,15 @@ export interface LeftOutPicture {
  * Good pictures → their patch embeddings, one after another. Gives up between two when the caller or the service does.
  *
  * @param onFault takes what is wrong with one picture; absent: it ends the work
- * @throws InspectionError what `embedPictures` throws; `request_aborted`, `shutting_down`
+ * @throws InspectionError `invalid_value` for more pictures than may be held in memory; what `embedPictures` throws; `request_aborted`, `shutting_down`
  */
 export async function embedForFit(
-  { vision, extractor, scoreRule, stop }: LearnParts,
+  { vision, extractor, scoreRule, stop, fitBytes }: LearnParts,
   sources: readonly PictureSource[],
   { onProgress, onStep, signal }: FitHooks,
   onFault?: EmbedHooks['onFault'],
 ): Promise<readonly FitPicture[]> {
+  requireMemoryFor(sources.length, extractor, fitBytes);
   return await embedPictures({ vision, extractor, sigmaPx: scoreRule.sigmaPx }, sources, {
     onProgress: (done, total) => onProgress?.('pictures', done, total),
     onStep,
@@ -71,6 +74,22 @@ export async function embedForFit(
         throw new InspectionError('request_aborted', 'The caller is gone; the fit was given up.');
     },
   });
+}
+
+/** What a fit takes of each patch: the rows as they come, and all of them in one matrix. */
+const heldTimes = 2;
+
+/** Before the first picture is looked at: the system would end the whole service, in the middle of it. */
+function requireMemoryFor(pictures: number, { grid, width }: ExtractorInfo, fitBytes: number): void {
+  // Only the loaded model tells; those that `okng model add` makes say it on their card.
+  if (width === null) return;
+  const bytesEach = grid.rows * grid.cols * width * Float32Array.BYTES_PER_ELEMENT * heldTimes;
+  if (pictures * bytesEach <= fitBytes) return;
+  const inMib = (bytes: number) => Math.ceil(bytes / (1024 * 1024));
+  throw new InspectionError(
+    'invalid_value',
+    `${pictures} pictures take up to ${inMib(pictures * bytesEach)} MiB while they are learned, and BDI_FIT_MIB allows ${inMib(fitBytes)}: enough for ${Math.floor(fitBytes / bytesEach)} pictures. Choose fewer, as different as good parts are, or raise it.`,
+  );
 }
 
 /**

@@ -142,16 +142,32 @@ function fillAnnulus(
   return covered;
 }
 
-/** The pixels of a row `dy` from a circle's centre that are at most `reach` from it. */
+/** The pixels of a row `dy` from a circle's centre that are at most `reach` from it; first and behind are equal for none. */
 function chord(cx: number, dy: number, reach: number, width: number): { first: number; behind: number } {
-  const isWithin = (col: number) => dy * dy + (col - cx) * (col - cx) <= reach * reach;
-  const half = Math.sqrt(Math.max(0, reach * reach - dy * dy));
-  // The root is rounded; the question decides.
-  let first = Math.ceil(cx - half) - 1;
-  while (first <= cx + half && !isWithin(first)) first++;
-  let behind = Math.floor(cx + half) + 2;
-  while (behind > first && !isWithin(behind - 1)) behind--;
-  return { first: clamp(first, width), behind: clamp(behind, width) };
+  const limit = reach * reach;
+  const isWithin = (col: number) => {
+    const dx = col - cx;
+    // Callers may send numbers whose squares are none.
+    return Number.isFinite(limit) ? dx * dx + dy * dy <= limit : Math.hypot(dx, dy) <= reach;
+  };
+  const nearest = Math.min(width - 1, Math.max(0, Math.round(cx)));
+  if (!isWithin(nearest)) return { first: 0, behind: 0 };
+  // Both ways from there no pixel is nearer than the one before it.
+  return {
+    first: firstOf(0, nearest, isWithin),
+    behind: firstOf(nearest, width, (col) => col === width || !isWithin(col)),
+  };
+}
+
+/** The first whole number from `low` on for which `holds`, which does for `high` and for all behind the first. */
+function firstOf(low: number, high: number, holds: (value: number) => boolean): number {
+  let [from, to] = [low, high];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (holds(middle)) to = middle;
+    else from = middle + 1;
+  }
+  return to;
 }
 
 /** Stretches of neighbouring pixels inside, row-major over the whole picture: from the first pixel to the one behind. */

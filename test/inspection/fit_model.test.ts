@@ -122,6 +122,21 @@ describe('fitModel', () => {
   });
 });
 
+it('refuses more pictures than its patches may take memory for, before it looks at one', async () => {
+  // Four patches of two numbers, held twice: 64 bytes a picture.
+  const small = toyService({ fitBytes: 128 });
+  const pictures = (count: number) => Array.from({ length: count }, (_, i) => toyPicture(i, 30, 60, 90));
+  await small.fit({ pictures: pictures(2) });
+  const before = small.files();
+  const embedded = small.vision.calls.embed;
+  await expect(small.fit({ pictures: pictures(3) })).rejects.toMatchObject({
+    code: 'invalid_value',
+    message: expect.stringMatching(/^3 pictures .* BDI_FIT_MIB allows 1: enough for 2 pictures/),
+  });
+  expect([small.files(), small.vision.calls.embed]).toEqual([before, embedded]);
+  await small.remove();
+});
+
 describe('fitModel from the dataset', () => {
   const pictures = [toyPicture(0, 30, 60, 90), toyPicture(1, 31, 61, 91), toyPicture(2, 32, 62, 92)];
   const copies = () => pictures.map(({ name, bytes }) => ({ name, bytes: bytes.slice() }));

@@ -34,6 +34,7 @@ export function toyService(
     readonly extractor?: ExtractorInfo;
     readonly keepCalibration?: boolean;
     readonly keepGenerations?: number;
+    readonly fitBytes?: number;
     /** In place of a folder of its own. */
     readonly modelsDir?: string;
   } = {},
@@ -66,6 +67,7 @@ export function toyService(
     extractor: changes.extractor ?? toyExtractor,
     coresetRate: 0.5,
     positionBytes: 0,
+    fitBytes: changes.fitBytes ?? 1e9,
     scoreRule: changes.scoreRule ?? { k: 1, mode: 'percentile', percentile: 100, sigmaPx: 1 },
     areaMm2Thr: 1,
     keepCalibration: changes.keepCalibration ?? false,

@@ -157,6 +157,25 @@ describe('circles and annuli', () => {
   });
 });
 
+describe('circles of numbers beyond all pictures', () => {
+  it.each([
+    ['whose squares are none', 1e308, -1e308, 1e308],
+    ['between which there are no pixels', 1e17 + 32, 2, 10],
+    ['on the other side', -1e17, 2, 100],
+    ['of which each is the largest', Number.MAX_VALUE, Number.MAX_VALUE, Number.MAX_VALUE],
+  ])('%s cover nothing', (_, cx, cy, r) => {
+    expect(() => roiMask({ kind: 'circle', cx, cy, r }, size)).toThrow(expect.objectContaining({ code: 'empty_mask' }));
+  });
+
+  it.each([
+    [3, 2, 1e308],
+    [-1e17, 2, 1e17 + 1000],
+    [1e308, 2, Number.MAX_VALUE],
+  ])('cover all where they reach so far: %d, %d, %d', (cx, cy, r) => {
+    expect(roiMask({ kind: 'circle', cx, cy, r }, size).covered).toBe(size.height * size.width);
+  });
+});
+
 describe('runsInside', () => {
   it('are the stretches of pixels inside, to the last pixel', () => {
     const runs = (...data: number[]) => [
