@@ -43,13 +43,18 @@ export function createDeadlines(line: WaitingLine): BeforeDeadline {
     const left = answerBy - performance.now();
     const ahead = line.ahead(lane);
     const expected = paceMs() * (1 + Math.max(0, ahead + 1 - line.places) / line.places);
-    if (left <= 0 || (ahead > 0 && expected > left)) throw missed(ahead, paceMs());
+    if (left <= 0) throw passed(paceMs());
+    if (ahead > 0 && expected > left) {
+      throw missed(
+        `The answer would come after the deadline (X-Deadline-Ms): ${ahead} others come first, and one takes about ${Math.round(paceMs())} ms.`,
+      );
+    }
     const late = new AbortController();
     const either = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        reject(missed(ahead, paceMs()));
+        reject(passed(paceMs()));
         late.abort();
       }, left);
     });
@@ -61,9 +66,12 @@ export function createDeadlines(line: WaitingLine): BeforeDeadline {
   };
 }
 
-function missed(ahead: number, paceMs: number): InspectionError {
-  return new InspectionError(
-    'deadline_missed',
-    `The answer would come after the deadline (X-Deadline-Ms): ${ahead} others came first, and one takes about ${Math.round(paceMs)} ms. Allow more time, or send fewer pictures at once.`,
+function passed(paceMs: number): InspectionError {
+  return missed(
+    `The deadline (X-Deadline-Ms) came before the answer; one picture takes about ${Math.round(paceMs)} ms once it is its turn.`,
   );
+}
+
+function missed(sentence: string): InspectionError {
+  return new InspectionError('deadline_missed', `${sentence} Allow more time, or send fewer pictures at once.`);
 }
