@@ -63,6 +63,7 @@ const hostileShapes = [
   '[]',
   '7',
   '{"kind":"circle","cx":1e308,"cy":-1e308,"r":1e308}',
+  '{"kind":"annulus","cx":100000000000000032,"cy":2,"r":10,"r_inner":5}',
   '{"kind":"circle","cx":1e999}',
   '{"kind":"rect","x":-1e9,"y":0,"w":2e9,"h":2e9}',
   '{"kind":"rect","w":-5,"h":0}',
