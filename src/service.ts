@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { access, constants, mkdir } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { createAuditLog } from './audit/audit_log.ts';
@@ -82,6 +83,8 @@ export interface Service {
    * @throws InspectionError as {@link inspectImage}; `deadline_missed` by the request's `answerBy`
    */
   inspect(request: InspectRequest, signal?: AbortSignal): Promise<Inspection>;
+  /** Several pictures at once, in their order: all of them, or the first failure. As `inspect`. */
+  inspectAll(requests: readonly InspectRequest[], signal?: AbortSignal): Promise<readonly Inspection[]>;
   modelHealth(key: InspectRequest['key']): Promise<ModelHealth>;
   /** What an inspection by this key would find. */
   describe(key: InspectRequest['key']): Promise<ModelDescription>;
@@ -319,6 +322,22 @@ export async function createService(
     tellStale(inspection, request);
     return inspection;
   };
+  const inspectAll: Service['inspectAll'] = async (requests, signal) => {
+    const failed = new AbortController();
+    const either = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
+    // Each that waits listens to it.
+    setMaxListeners(0, either);
+    return await Promise.all(
+      requests.map(async (request) => {
+        try {
+          return await inspect(request, either);
+        } catch (error) {
+          failed.abort();
+          throw error;
+        }
+      }),
+    );
+  };
   const calibrateParts = { models, memories, scoreRule, areaMm2Thr: config.areaMm2Thr, turns, now };
   const scoreParts = {
     models,
@@ -350,6 +369,7 @@ export async function createService(
     shortage: floor.shortage,
     calibrate: withRoom((request) => calibrateModel(calibrateParts, request)),
     inspect,
+    inspectAll,
     modelHealth: (key) => modelHealth({ models, memories, scoreRule, keepCalibration, driftWatch }, key),
     describe: (key) => describeModel({ models, memories, extractor, scoreRule, keepCalibration }, key),
     datasets: {

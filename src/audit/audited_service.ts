@@ -132,6 +132,14 @@ export function auditedService(service: Service, log: AuditLog): Service {
       await log.append([verdict('infer', request.key, inspection)]);
       return inspection;
     },
+    inspectAll: async (requests, signal) => {
+      await log.requireWritable();
+      const inspections = await service.inspectAll(requests, signal);
+      await log.append(
+        requests.flatMap(({ key }, i) => (inspections[i] === undefined ? [] : [verdict('infer', key, inspections[i])])),
+      );
+      return inspections;
+    },
     fit: (request, hooks) =>
       auditedChange(
         log,

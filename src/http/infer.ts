@@ -1,5 +1,4 @@
 import { InspectionError } from '../errors.ts';
-import type { NamedBytes } from '../inspection/fit_model.ts';
 import type { Inspection } from '../inspection/inspect_image.ts';
 import { parseShapeText } from '../inspection/shape_text.ts';
 import { type AppParts, type Route, rounded } from './app.ts';
@@ -7,6 +6,9 @@ import { deadlineOf, goneSignal } from './context.ts';
 import { readFormRequest } from './request_body.ts';
 import { inferForm } from './schemas.ts';
 import { requestedModel } from './validation.ts';
+
+/** In one request: their heatmaps are all held, and all in one text, until it is answered. */
+export const mostPictures = 16;
 
 /**
  * `POST /infer`: a picture becomes a score, a verdict, a heatmap and the defect regions. Several pictures of one model become a
@@ -24,30 +26,24 @@ export function inferRoute({ service, config }: AppParts): Route {
       if (pictures.length === 0) {
         throw new InspectionError('missing_field', 'The field image is missing; send one picture as a file.');
       }
+      if (pictures.length > mostPictures) {
+        throw new InspectionError(
+          'too_many_parts',
+          `The field image holds ${pictures.length} files, and one request takes at most ${mostPictures}; send the others in further requests.`,
+        );
+      }
       const answerBy = deadlineOf(c);
-      const failed = new AbortController();
-      const signal = AbortSignal.any([goneSignal(c), failed.signal]);
-      const inspect = async (picture: NamedBytes) => {
-        try {
-          return await service.inspect(
-            {
-              key,
-              mmPerPx: fields.mm_per_px,
-              picture,
-              shape,
-              includeHeatmap: fields.include_heatmap,
-              explain: fields.explain,
-              scorePValue: fields.score_p_value,
-              answerBy,
-            },
-            signal,
-          );
-        } catch (error) {
-          failed.abort();
-          throw error;
-        }
-      };
-      const inspections = await Promise.all(pictures.map(inspect));
+      const requests = pictures.map((picture) => ({
+        key,
+        mmPerPx: fields.mm_per_px,
+        picture,
+        shape,
+        includeHeatmap: fields.include_heatmap,
+        explain: fields.explain,
+        scorePValue: fields.score_p_value,
+        answerBy,
+      }));
+      const inspections = await service.inspectAll(requests, goneSignal(c));
       const steps = c.get('steps');
       for (const [step, ms] of inspections.flatMap((one) => Object.entries(one.steps))) {
         steps[step] = rounded((steps[step] ?? 0) + ms);

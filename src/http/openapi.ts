@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { ErrorCode } from '../errors.ts';
 import { sampleLabels } from '../inspection/dataset_sample.ts';
 import { longestDeadlineMs } from './context.ts';
+import { mostPictures } from './infer.ts';
 import { statusOf } from './problem.ts';
 import {
   aliveResponse,
@@ -159,6 +160,7 @@ export function openApiDocument(version: string): Json {
             'missing_field',
             'mm_per_px_conflict',
             'extractor_mismatch',
+            'too_many_parts',
             'queue_full',
             'deadline_missed',
           ]),
@@ -168,7 +170,7 @@ export function openApiDocument(version: string): Json {
             {
               image: {
                 ...binary,
-                description: `The picture to inspect, one file: ${pictureFormats}. Several files of this name are answered by a list, in their order, or refused as a whole.`,
+                description: `The picture to inspect, one file: ${pictureFormats}. Up to ${mostPictures} files of this name are answered by a list, in their order, or refused as a whole.`,
               },
             },
             ['image'],

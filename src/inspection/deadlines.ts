@@ -16,37 +16,50 @@ export type BeforeDeadline = <T>(caller: Caller, work: (signal: AbortSignal | un
 
 /** Pieces of work whose times tell how long the next one takes. */
 const remembered = 9;
+/** Lanes whose times are remembered, those asked last. */
+const mostLanes = 64;
 
 /**
  * Who brings a deadline is refused at once when those ahead leave too little time, as far as the latest pieces of work tell how
- * long one takes; else at the deadline, whatever has been done by then. Who finds nobody ahead is always tried, so that one
- * slow piece of work cannot make all later ones be refused.
+ * long one takes; else at the deadline, whatever has been done by then. Who finds a free place is always tried, and so is a lane
+ * of which nothing is known yet: what is refused never tells that it would have been fast.
  *
  * @returns what throws `deadline_missed`, beside what the line and the work throw
  */
 export function createDeadlines(line: WaitingLine): BeforeDeadline {
-  const times: number[] = [];
-  // The median: the first picture of a memory waits for the disk as well.
-  const paceMs = () => times.toSorted((a, b) => a - b)[times.length >> 1] ?? 0;
+  const all: number[] = [];
+  const ofLane = new Map<string, number[]>();
 
-  const timed = async <T>(work: () => Promise<T>): Promise<T> => {
+  const note = (lane: string, ms: number): void => {
+    const own = ofLane.get(lane) ?? [];
+    ofLane.delete(lane);
+    ofLane.set(lane, own);
+    const [oldest] = ofLane.keys();
+    if (ofLane.size > mostLanes && oldest !== undefined) ofLane.delete(oldest);
+    for (const times of [all, own]) {
+      times.push(ms);
+      if (times.length > remembered) times.shift();
+    }
+  };
+
+  const timed = async <T>(lane: string, work: () => Promise<T>): Promise<T> => {
     const started = performance.now();
     const result = await work();
-    times.push(performance.now() - started);
-    if (times.length > remembered) times.shift();
+    note(lane, performance.now() - started);
     return result;
   };
 
   return async ({ lane, answerBy, signal }, work) => {
-    if (answerBy === null) return await line.enter(() => timed(() => work(signal)), signal, lane);
+    if (answerBy === null) return await line.enter(() => timed(lane, () => work(signal)), signal, lane);
 
+    const ownMs = median(ofLane.get(lane) ?? []);
     const left = answerBy - performance.now();
+    if (left <= 0) throw passed(ownMs);
     const ahead = line.ahead(lane);
-    const expected = paceMs() * (1 + Math.max(0, ahead + 1 - line.places) / line.places);
-    if (left <= 0) throw passed(paceMs());
-    if (ahead > 0 && expected > left) {
+    const waits = ahead >= line.places;
+    if (waits && (median(all) * (ahead + 1 - line.places)) / line.places + ownMs > left) {
       throw missed(
-        `The answer would come after the deadline (X-Deadline-Ms): ${ahead} others come first, and one takes about ${Math.round(paceMs())} ms.`,
+        `The answer would come after the deadline (X-Deadline-Ms): of pictures that are begun or come first there are ${ahead}, and this one takes about ${Math.round(ownMs)} ms itself.`,
       );
     }
     const late = new AbortController();
@@ -54,22 +67,26 @@ export function createDeadlines(line: WaitingLine): BeforeDeadline {
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        reject(passed(paceMs()));
+        reject(passed(ownMs));
         late.abort();
       }, left);
     });
     try {
-      return await Promise.race([deadline, line.enter(() => timed(() => work(either)), either, lane)]);
+      return await Promise.race([deadline, line.enter(() => timed(lane, () => work(either)), either, lane)]);
     } finally {
       clearTimeout(timer);
     }
   };
 }
 
-function passed(paceMs: number): InspectionError {
-  return missed(
-    `The deadline (X-Deadline-Ms) came before the answer; one picture takes about ${Math.round(paceMs)} ms once it is its turn.`,
-  );
+/** Of the first piece of work of a memory the disk is a part, so the middle counts; 0 when nothing is known. */
+function median(times: readonly number[]): number {
+  return times.toSorted((a, b) => a - b)[times.length >> 1] ?? 0;
+}
+
+function passed(ownMs: number): InspectionError {
+  const usual = ownMs === 0 ? '' : `; a picture for this model takes about ${Math.round(ownMs)} ms once it is its turn`;
+  return missed(`The deadline (X-Deadline-Ms) came before the answer${usual}.`);
 }
 
 function missed(sentence: string): InspectionError {

@@ -1,5 +1,5 @@
 import type { CalibrationFile } from '../store/calibration_file.ts';
-import type { ModelKey } from '../store/places.ts';
+import { isNamedWithKey, type ModelKey } from '../store/places.ts';
 import type { MemoryDescription } from '../workers/vision.ts';
 import { type CalibrationParts, type CalibrationState, calibrationOf } from './calibration_state.ts';
 import type { KnownMemories } from './known_memories.ts';
@@ -11,7 +11,7 @@ export interface ModelDescription {
   readonly memory: MemoryDescription | null;
   /** Why an inspection would be refused although there is a memory: it needs another extractor. */
   readonly refusal: string | null;
-  /** The memory is the default recipe's, or lies where the predecessor kept it. */
+  /** The memory lies where a fit of this key would not write: it is the default recipe's, or in an older place. */
   readonly borrowed: boolean;
   /** The memory's number at its place; null without one. */
   readonly generation: number | null;
@@ -38,7 +38,7 @@ export async function describeModel(parts: DescribeParts, key: ModelKey): Promis
   const { place } = await models.locate(key);
   const known = await memories.at(place);
   const { mm_per_px: mmPerPx = null } = await models.readRecipe(key.recipeId);
-  const borrowed = place.npzPath !== models.ownPlace(key).npzPath;
+  const borrowed = place.npzPath !== models.ownPlace(key).npzPath && !isNamedWithKey(key, place);
   if (known === null) {
     const stored = await models.readCalibration(place);
     const waits = stored?.memory_id === null;

@@ -99,11 +99,16 @@ async function openPicture(parts: EmbedParts, source: PictureSource): Promise<Op
   const sha256 = await sha256Hex(bytes);
   const prepared = await parts.vision.prepare(bytes, source.name);
   const { size, frame } = prepared;
-  const cells =
-    shapeKind(shape.kind) === null
-      ? undefined
-      : await parts.vision.roiCells({ name: source.name, shape, size, frame, sigmaPx: parts.sigmaPx });
-  return { prepared, sha256, shape, cells };
+  try {
+    const cells =
+      shapeKind(shape.kind) === null
+        ? undefined
+        : await parts.vision.roiCells({ name: source.name, shape, size, frame, sigmaPx: parts.sigmaPx });
+    return { prepared, sha256, shape, cells };
+  } catch (error) {
+    parts.vision.release(prepared);
+    throw error;
+  }
 }
 
 async function embedPicture(

@@ -97,7 +97,7 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
   const { key, mmPerPx } = request;
   const scoreMode = request.scoreMode ?? parts.scoreRule.mode;
   if (request.pictures?.length === 0) throw new InspectionError('no_images', 'A fit needs at least one good picture.');
-  const place = models.ownPlace(key);
+  const place = await models.placeToFit(key);
   if (parts.fitting.has(place.npzPath)) {
     throw new InspectionError(
       'fit_in_progress',

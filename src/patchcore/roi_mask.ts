@@ -83,7 +83,7 @@ const sizes: ReadonlySet<ShapeNumber> = new Set(['w', 'h', 'r', 'r_inner']);
 
 /**
  * Draws a ROI. A rectangle holds the pixels whose middle lies in it (whole numbers: columns x to x + w - 1). A circle
- * holds every pixel it touches (at most r + 0.5 from its centre, where pixel (i, j) stands at the point (i, j)), an
+ * of r above 0 holds every pixel it touches (at most r + 0.5 from its centre, where pixel (i, j) stands at the point (i, j)), an
  * annulus leaves out the pixels wholly in its hole (at most r_inner - 0.5): what is on the line is inspected. The
  * predecessor's circles are up to 0.9 px larger still: it counted OpenCV's anti-aliased rim.
  *

@@ -73,8 +73,12 @@ export async function withLock<T>(
   const path = join(folder, `${TEMP_PREFIX}lock-${name}`);
   const owner: Owner = { token: randomUUID(), ...thisProcess, since_utc: new Date().toISOString() };
   const text = JSON.stringify(owner);
-  await acquire(path, text, timing);
+  // Before the file is there: who waits here and reads it must know that it is not abandoned.
   held.add(owner.token);
+  await acquire(path, text, timing).catch((error: unknown) => {
+    held.delete(owner.token);
+    throw error;
+  });
   const renewal = setInterval(() => {
     const now = new Date();
     // One that cannot be renewed will be lost; `requireHeld` finds that out.
@@ -118,7 +122,8 @@ async function acquire(path: string, text: string, { patienceMs, expiryMs }: Loc
       const owner = ownerOf(found.text);
       const expired = now - watched.sinceMs >= (owner === undefined ? ownerlessMs : expiryMs);
       if (expired || (owner !== undefined && isAbandoned(owner))) {
-        await takeAway(path, found.text);
+        // What was read may have been given back since, and another's lock lie there.
+        if ((await find(path))?.text === found.text) await takeAway(path, found.text);
       } else if (now - started >= patienceMs) {
         throw new InspectionError(
           'not_ready',

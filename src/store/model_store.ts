@@ -24,6 +24,7 @@ import {
   candidatePlaces,
   DATASETS_FOLDER,
   DEFAULT_RECIPE,
+  isNamedWithKey,
   type ModelKey,
   type ModelPlace,
   modelPlace,
@@ -99,13 +100,15 @@ export interface ModelStore {
   readonly generations: Omit<Generations, 'publish' | 'calibrate' | 'alone'>;
   /** The first candidate place that has a memory; without any the own place, where a calibration may lie. */
   locate(key: ModelKey): Promise<LocatedModel>;
-  /** Where a model of this key is written. */
+  /** Where a model of this key is written, if nothing answers for it from elsewhere. */
   ownPlace(key: ModelKey): ModelPlace;
+  /** Where a fit of this key writes: the own place, or the predecessor's folder of the same key while it answers. */
+  placeToFit(key: ModelKey): Promise<ModelPlace>;
   /** The memory of one place at this moment; undefined without one. */
   address(place: ModelPlace): Promise<MemoryAddress | undefined>;
   /** See {@link readModelMemory}. Heavy for large banks (reads and hashes all of it). */
   readMemory(place: ModelPlace): Promise<StoredMemory>;
-  /** Writes the files that `encodeMemory` made under temp names in the key's own place. */
+  /** Writes the files that `encodeMemory` made under temp names in {@link ModelStore.placeToFit}. */
   stageEncodedMemory(key: ModelKey, encoded: EncodedMemory): Promise<StagedMemory>;
   /** Compares the index with the bank and rewrites it from the bank unless equal. Heavy: reads the whole index. */
   ensureIndex(place: ModelPlace, memory: StoredMemory): Promise<IndexState>;
@@ -162,6 +165,11 @@ export function createModelStore(modelsDir: string, options: Partial<GenerationO
     return elsewhere ?? { place: own, hasMemory: false, stamp: undefined };
   }
 
+  async function placeToFit(key: ModelKey): Promise<ModelPlace> {
+    const { place, hasMemory } = await locate(key);
+    return hasMemory && isNamedWithKey(key, place) ? place : ownPlace(modelsDir, key);
+  }
+
   async function firstWithMemory(places: readonly ModelPlace[]): Promise<LocatedModel | undefined> {
     for (const place of places) {
       await requireInside(modelsDir, place.npzPath);
@@ -174,7 +182,7 @@ export function createModelStore(modelsDir: string, options: Partial<GenerationO
 
   async function stageEncodedMemory(key: ModelKey, encoded: EncodedMemory): Promise<StagedMemory> {
     const { npz, index, memoryId, generation } = encoded;
-    const place = ownPlace(modelsDir, key);
+    const place = await placeToFit(key);
     const npzName = basename(place.npzPath);
     const indexName = basename(place.indexPath);
     const staged = await stageFiles(await ensureFolder(modelsDir, place.segments), [
@@ -293,6 +301,7 @@ export function createModelStore(modelsDir: string, options: Partial<GenerationO
     generations,
     locate,
     ownPlace: (key) => ownPlace(modelsDir, key),
+    placeToFit,
     async address({ npzPath }) {
       const stamp = await fileStamp(npzPath);
       return stamp === undefined ? undefined : { path: npzPath, stamp };

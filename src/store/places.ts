@@ -84,7 +84,16 @@ export function candidatePlaces(
   return places.filter((place) => seen.get(place.npzPath) === place);
 }
 
+/** Whether a place is the key's folder in its own recipe, named with the key as it is: by the predecessor, where we would encode it. */
+export function isNamedWithKey(
+  { recipeId, modelKey }: ModelKey,
+  { segments: [, recipe, folder] }: ModelPlace,
+): boolean {
+  return recipe === recipeId && folder === modelKey;
+}
+
 /** Whether an answer's place is the key's own, where we write or where the predecessor did: no other model answers from it. */
-export function belongsTo({ recipeId, modelKey }: ModelKey, { segments: [, recipe, folder] }: ModelPlace): boolean {
-  return recipe === recipeId && (folder === modelKeyFolder(modelKey) || folder === modelKey);
+export function belongsTo(key: ModelKey, place: ModelPlace): boolean {
+  const [, recipe, folder] = place.segments;
+  return isNamedWithKey(key, place) || (recipe === key.recipeId && folder === modelKeyFolder(key.modelKey));
 }

@@ -69,9 +69,13 @@ export function createWaitingLine(places: number): WaitingLine {
   return {
     places,
     ahead: (lane = '') => {
-      const own = lanes.get(lane)?.size ?? 0;
+      // Lanes whose turn comes before this one's have one turn more until then.
+      let turns = (lanes.get(lane)?.size ?? 0) + 1;
       let count = running;
-      for (const { size } of lanes.values()) count += Math.min(size, own + 1);
+      for (const [name, { size }] of lanes) {
+        if (name === lane) turns--;
+        count += Math.min(size, turns);
+      }
       return count;
     },
     enter: async (work, signal, lane = '') => {

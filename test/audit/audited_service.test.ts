@@ -147,6 +147,15 @@ describe('with BDI_AUDIT=1', () => {
     ]);
   });
 
+  it('several pictures leave a line each, in their order, or none', async () => {
+    const { body, lines } = await form('/infer', { ...model, image: [scratchFile, good[0] as File, scratchFile] });
+    expect(lines.map(({ score }) => score)).toEqual((body as unknown as { score: number }[]).map(({ score }) => score));
+    expect(new Set(lines.map(({ picture_sha256 }) => picture_sha256)).size).toBe(2);
+    const torn = new File([new Uint8Array(100)], 'none.png');
+    const refused = await form('/infer', { ...model, image: [...good.slice(0, 6), torn] });
+    expect([refused.status, refused.lines]).toEqual([415, []]);
+  });
+
   it('what gives no verdict leaves none', async () => {
     const picture = new File([new Uint8Array(100)], 'none.png');
     expect((await form('/infer', { ...model, image: picture })).lines).toEqual([]);

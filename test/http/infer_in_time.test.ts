@@ -33,6 +33,12 @@ it('one of several that cannot be read is named, and none is answered', async ()
   expect(body.error).toContain('torn.png');
 });
 
+it('of many pictures none is looked at', async () => {
+  const { status, body } = await infer(new Array(17).fill(parts[0]));
+  expect(status).toBe(400);
+  expect(body).toMatchObject({ code: 'too_many_parts', error: expect.stringMatching(/holds 17 files.* at most 16/) });
+});
+
 it.each(['0', '-1', '1.5', '1e3', 'soon', '', '3600001'])(
   'a deadline of %j is refused with what it may be',
   async (text) => {

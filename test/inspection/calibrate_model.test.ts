@@ -79,6 +79,18 @@ describe('calibrateModel', () => {
     expect(Object.keys(toy.files()).filter((name) => name.endsWith('_calib.json'))).toEqual([
       expect.stringMatching(/^recipes\/line2\/ROI 1\//),
     ]);
+    // So is what follows: numbers count on, the generation before can be brought back.
+    await toy.fit({ key: spaced, pictures: [toyPicture(5, 35, 65, 95)] });
+    expect(await toy.inspect({ key: spaced })).toMatchObject({
+      generation: 2,
+      threshold: null,
+      calibrationStale: true,
+    });
+    expect(await toy.describe(spaced)).toMatchObject({ borrowed: false, generation: 2 });
+    expect((await toy.manage.list()).map(({ file }) => file)).toEqual([expect.stringContaining('/ROI 1/')]);
+    expect((await toy.manage.generations(spaced)).map((one) => one.model_generation)).toEqual([2, 1]);
+    await toy.manage.rollBack(1, spaced);
+    expect(await toy.inspect({ key: spaced })).toMatchObject({ generation: 1, threshold: 3 });
     // Of the recipe that borrows it, nothing comes there.
     const borrower = { ...spaced, recipeId: 'line3' };
     const lent = { ...spaced, recipeId: 'default' };

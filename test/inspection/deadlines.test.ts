@@ -45,7 +45,7 @@ describe('a deadline', () => {
     // 100 ms for each of the two, and 100 of its own: as slow as usual, not as the slowest.
     await expect(inTime(caller(299), begun)).rejects.toMatchObject({
       ...missed,
-      message: expect.stringMatching(/2 others come first, and one takes about 100 ms/),
+      message: expect.stringMatching(/come first there are 2, and this one takes about 100 ms/),
     });
     // The lane of another model takes the turn that this one needed.
     const third = expect(inTime(caller(301), takes(100))).rejects.toMatchObject(missed);
@@ -54,6 +54,32 @@ describe('a deadline', () => {
     expect(await Promise.all([first, second, other])).toEqual(['after 100', 'after 100', 'after 1']);
     await third;
     expect(begun).not.toHaveBeenCalled();
+  });
+
+  it('of a fast lane is not judged by slow ones, nor of one of which nothing is known', async () => {
+    const inTime = createDeadlines(createWaitingLine(2));
+    const slow = () => inTime(caller(null, 'slow'), takes(150));
+    for (let i = 0; i < 5; i++) {
+      const done = slow();
+      await vi.advanceTimersByTimeAsync(150);
+      await done;
+    }
+    for (const lane of ['fast', 'fast', 'new']) {
+      // One place is free.
+      const busy = slow();
+      const done = inTime(caller(20, lane), takes(5));
+      await vi.advanceTimersByTimeAsync(5);
+      expect(await done).toBe('after 5');
+      await vi.advanceTimersByTimeAsync(145);
+      await busy;
+    }
+    // None is; half a slow one is waited for on average.
+    const busy = [slow(), slow()];
+    await vi.advanceTimersByTimeAsync(100);
+    const done = inTime(caller(100, 'fast'), takes(5));
+    await vi.advanceTimersByTimeAsync(60);
+    expect(await done).toBe('after 5');
+    await Promise.all(busy);
   });
 
   it('is always tried when nobody is ahead, and refused when it has come', async () => {
@@ -66,7 +92,7 @@ describe('a deadline', () => {
     const late = inTime(caller(50), work);
     const refused = expect(late).rejects.toMatchObject({
       ...missed,
-      message: expect.stringContaining('came before the answer; one picture takes about 100 ms'),
+      message: expect.stringContaining('came before the answer; a picture for this model takes about 100 ms'),
     });
     await vi.advanceTimersByTimeAsync(49);
     expect(told?.aborted).toBe(false);

@@ -58,6 +58,24 @@ describe('withLock', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  it('is one owner’s at every moment, and no owner is told that he lost it, however many come at once', async () => {
+    let owners = 0;
+    let most = 0;
+    const work = () =>
+      withLock(folder, 'm', async ({ requireHeld }) => {
+        most = Math.max(most, ++owners);
+        await requireHeld();
+        await new Promise(setImmediate);
+        owners--;
+      });
+    const callers = Array.from({ length: 12 }, async () => {
+      for (let i = 0; i < 40; i++) await work();
+    });
+    await Promise.all(callers);
+    expect([owners, most]).toEqual([0, 1]);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it('keeps other models apart from each other not at all', async () => {
     await withLock(folder, 'a', () => withLock(folder, 'b', async () => undefined));
   });

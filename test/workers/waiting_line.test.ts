@@ -81,7 +81,7 @@ describe('a waiting line', () => {
       enter('b2'),
       enter('c1'),
     ];
-    // The one that runs; in the own lane all; in each other lane as many, and one for the turn that is waited for.
+    // a2 b1 c1 a3 b2 a4 is the order, behind the one that runs; who comes to c now comes after a3 and b2.
     expect([line.ahead('a'), line.ahead('b'), line.ahead('c'), line.ahead('d')]).toEqual([7, 7, 6, 4]);
     caller.abort();
     await expect(all[3]).rejects.toMatchObject(gone);
@@ -92,6 +92,52 @@ describe('a waiting line', () => {
     }
     await Promise.allSettled(all);
     expect(line.ahead('a')).toBe(0);
+  });
+
+  it('says exactly how many come before one who comes now, whatever waits in which lane', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 3 }),
+        fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { maxLength: 20 }),
+        fc.nat(6),
+        fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+        async (places, lanes, ended, lane) => {
+          const begun: number[] = [];
+          const endings: (() => void)[] = [];
+          const line = createWaitingLine(places);
+          const enter = (name: string, id: number) =>
+            line.enter(
+              () => {
+                begun.push(id);
+                return new Promise<void>((resolve) => endings.push(resolve));
+              },
+              undefined,
+              name,
+            );
+          const all = lanes.map(enter);
+          await soon();
+          for (let i = 0; i < ended; i++) {
+            endings.shift()?.();
+            await soon();
+          }
+          const told = line.ahead(lane);
+          const running = endings.length;
+          const before = begun.length;
+          all.push(enter(lane, -1));
+          while (!begun.includes(-1)) {
+            await soon();
+            if (!begun.includes(-1)) endings.shift()?.();
+          }
+          expect(told).toBe(running + begun.indexOf(-1) - before);
+          while (endings.length > 0) {
+            endings.shift()?.();
+            await soon();
+          }
+          await Promise.all(all);
+        },
+      ),
+      { numRuns: 200 },
+    );
   });
 
   it('goes on after work that failed, and tells only its caller', async () => {
