@@ -89,7 +89,7 @@ export function isNamedWithKey(
   { recipeId, modelKey }: ModelKey,
   { segments: [, recipe, folder] }: ModelPlace,
 ): boolean {
-  return recipe === recipeId && folder === modelKey;
+  return recipe === recipeId && folder === modelKey && folder !== modelKeyFolder(modelKey);
 }
 
 /** Whether an answer's place is the key's own, where we write or where the predecessor did: no other model answers from it. */
