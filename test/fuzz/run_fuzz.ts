@@ -74,6 +74,8 @@ export async function runFuzz({
     BDI_MAX_BODY_MIB: '8',
     BDI_MAX_MEGAPIXELS: '16',
     BDI_MIN_FREE_MIB: '1',
+    // Full soon: what grows up to a bound far away looks like a leak.
+    BDI_BANK_CACHE_MIB: '8',
     NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} ${probeOptions}`,
   });
   const memory: MemoryLook[] = [];
