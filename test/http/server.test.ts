@@ -34,7 +34,7 @@ async function start(timeouts: ServerTimeouts = patient): Promise<Started> {
   const fits: FitHooks[] = [];
   const finish: (() => void)[] = [];
   const inspections: AbortSignal[] = [];
-  const service: Pick<Service, 'version' | 'health' | 'fit' | 'inspect'> = {
+  const service: Pick<Service, 'version' | 'health' | 'fit' | 'inspectAll'> = {
     version: '0.0.0',
     health: () => ({ device: 'cpu', model: 'toy', neighbors: 'onnx', reason: null }),
     fit: (_, hooks = {}) =>
@@ -46,7 +46,7 @@ async function start(timeouts: ServerTimeouts = patient): Promise<Started> {
         );
       }),
     // As if it waited for a thread for ever.
-    inspect: (_, signal) =>
+    inspectAll: (_, signal) =>
       new Promise((_resolve, reject) => {
         if (signal === undefined) throw new Error('An inspection came without a signal.');
         inspections.push(signal);
