@@ -72,11 +72,11 @@ const works: Readonly<Record<string, Pick<Endangered<ToyService, Answers>, 'prep
       told: /replaced/,
     },
   },
-  'a fit': { prepare: fitted, work: (okng) => learn(okng, 20) },
-  'a fit after which an old generation is removed': {
+  'a fit, after which an old generation is removed': {
     prepare: async (okng) => {
       await twice(okng);
       await learn(okng, 30);
+      await calibrate(okng, 0.3);
     },
     work: (okng) => learn(okng, 40),
   },
