@@ -155,23 +155,24 @@ async function refusal(response: Response, request: string): Promise<OkngError> 
 
 /** A JSON body of okng, which always says under which request it was answered. */
 export async function readJson<T>(response: Response): Promise<T> {
-  const text = await response.text();
-  const body = parsed(text);
-  if (typeof body === 'object' && body !== null && 'request_id' in body) return body as T;
-  throw unlikeOurs(text, response);
-}
-
-function unlikeOurs(text: string, { headers }: Response): NotOkng {
-  return new NotOkng(`${text.slice(0, 80).trim() || 'nothing'} (${headers.get('content-type')})`);
+  return (await readBody(response, isAnswer)) as T;
 }
 
 /** Several such bodies in a list, or one that stands alone. */
 export async function readJsonList<T>(response: Response): Promise<readonly T[]> {
+  const body = await readBody(response, (one) => (Array.isArray(one) ? one.every(isAnswer) : isAnswer(one)));
+  return (Array.isArray(body) ? body : [body]) as readonly T[];
+}
+
+async function readBody(response: Response, isOurs: (body: unknown) => boolean): Promise<unknown> {
   const text = await response.text();
   const body = parsed(text);
-  const list = Array.isArray(body) ? body : [body];
-  if (list.every((one) => typeof one === 'object' && one !== null && 'request_id' in one)) return list as readonly T[];
-  throw unlikeOurs(text, response);
+  if (isOurs(body)) return body;
+  throw new NotOkng(`${text.slice(0, 80).trim() || 'nothing'} (${response.headers.get('content-type')})`);
+}
+
+function isAnswer(body: unknown): boolean {
+  return typeof body === 'object' && body !== null && 'request_id' in body;
 }
 
 export async function readPicture(response: Response): Promise<Blob> {

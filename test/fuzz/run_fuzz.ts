@@ -121,6 +121,15 @@ export async function runFuzz({
     let next = 0;
     let sent = 0;
     const endMs = performance.now() + minutes * 60_000;
+    const report = (): FuzzReport => ({
+      requests: sent,
+      statuses,
+      damagedFiles,
+      memory,
+      acknowledged: acknowledged.counts(),
+      slowestMs: Math.round(slowestMs),
+      failures,
+    });
     const hasEnded = () => okng.child.exitCode !== null || okng.child.signalCode !== null;
     const goesOn = () => performance.now() < endMs && !hasEnded() && failures.length < mostFailures;
 
@@ -179,30 +188,14 @@ export async function runFuzz({
     for (const repair of repairs) repair();
     if (hasEnded()) {
       failed(next, `the service ended with ${await okng.ended}: ${JSON.stringify(okng.log.at(-1))}`);
-      return {
-        requests: sent,
-        statuses,
-        damagedFiles,
-        memory,
-        acknowledged: acknowledged.counts(),
-        slowestMs,
-        failures,
-      };
+      return report();
     }
     for (const fault of [...(await witness.faults()), ...(await acknowledged.faults(okng))]) failed(sent, fault);
     await plainRequests(okng, pictures);
     await sleep(pauseMs);
     await look('at the end');
     for (const fault of memoryFaults(memory)) failed(sent, fault);
-    return {
-      requests: sent,
-      statuses,
-      damagedFiles,
-      memory,
-      acknowledged: acknowledged.counts(),
-      slowestMs: Math.round(slowestMs),
-      failures,
-    };
+    return report();
   } finally {
     await okng.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });
