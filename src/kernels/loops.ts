@@ -28,9 +28,33 @@ export interface Loops {
   paint(values: number, count: number, low: number, scale: number, out: number): void;
   reaching(values: number, mask: number, count: number, threshold: number, out: number): number;
   differences(row: number, above: number, count: number, out: number): void;
+  adler32(bytes: number, count: number, sum: number): number;
+  sumBytes(bytes: number, count: number): number;
   squaredLength(row: number, length: number): number;
   squaredDistance(a: number, b: number, length: number): number;
   scaleInPlace(row: number, length: number, factor: number): void;
+  approachPicks(
+    dots: number,
+    rows: number,
+    picks: number,
+    squares: number,
+    pickSquares: number,
+    equalShare: number,
+    nearest: number,
+  ): void;
+  bestOfOthers(
+    dots: number,
+    rows: number,
+    picks: number,
+    firstRow: number,
+    firstPick: number,
+    pictures: number,
+    best: number,
+    bestPick: number,
+    pickPictures: number,
+    bestOfPick: number,
+    bestRow: number,
+  ): void;
 }
 
 /** What loops may read or write behind an array. */

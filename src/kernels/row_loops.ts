@@ -38,6 +38,23 @@ export function squaredLength(matrix: Matrix, row: number): number {
   return loops.squaredLength(leftAt, matrix.cols);
 }
 
+/** Numbers that are copied there in one go, unless one row has more. */
+const numbersAtOnce = 16384;
+
+/** {@link squaredLength} of every row, faster. */
+export function squaredLengths({ rows, cols, data }: Matrix): Float64Array {
+  const atOnce = Math.ceil(numbersAtOnce / cols);
+  const loops = loopsWith(4 * atOnce * cols);
+  const there = new Float32Array(loops.memory.buffer, 0, atOnce * cols);
+  const squares = new Float64Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const place = row % atOnce;
+    if (place === 0) there.set(data.subarray(row * cols, (row + atOnce) * cols));
+    squares[row] = loops.squaredLength(4 * place * cols, cols);
+  }
+  return squares;
+}
+
 /**
  * Divides every row by (its length + 1e-8) where it lies, as `normalizeRows` does with a copy, bit for bit.
  *

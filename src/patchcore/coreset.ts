@@ -1,4 +1,6 @@
 import { InspectionError } from '../errors.ts';
+import { approachPicks } from '../kernels/product_loops.ts';
+import { squaredLengths } from '../kernels/row_loops.ts';
 import { percentile } from './image_score.ts';
 import { createMatrix, type Matrix, selectRows, squaredDistance } from './matrix.ts';
 
@@ -8,9 +10,8 @@ export interface CoresetHooks {
   /** Asked now and then; true ends the search with `request_aborted`. */
   readonly shouldStop?: () => boolean;
   /**
-   * Called for every product of rows with picks, so that who needs those numbers need not compute them again: the first
-   * row, picks by their number from `firstPick` to `lastPick`, and [rows, picks] dot products. Together the calls cover
-   * every row with every pick once.
+   * Called for every product of rows with picks, so that who needs those numbers need not compute them again. Together the
+   * calls cover every row with every pick once.
    */
   readonly onProducts?: (part: ProductsPart) => void;
 }
@@ -23,6 +24,7 @@ export interface ProductsPart {
   readonly picks: Int32Array;
   /** The number of the first of them in the order of picking. */
   readonly firstPick: number;
+  /** [rows, picks] */
   readonly dots: Float32Array;
 }
 
@@ -45,16 +47,17 @@ export function coresetSize(rows: number, rate: number): number {
 /** a · bᵀ: [a.rows · b.rows] row-major. Float32 is enough; sums may be in any order. */
 export type DotProducts = (a: Matrix, b: Matrix) => Promise<Float32Array>;
 
-/** Rows of one product with the picks of a block: what comes back stays in the processor's cache. */
-const rowsPerProduct = 8192;
+/** Rows of one product with the picks of a block. */
+const rowsPerProduct = 2048;
 
-/** A block of picks is applied to all rows at once; a fuller one spares little more and forgets what it has seen. */
-const largestBlock = 128;
-const smallestBlock = 24;
+/** A block of picks is applied to all rows at once; what comes back of larger ones leaves the processor's cache. */
+const largestBlock = 256;
 
-/** Rows among which the picks of a block are searched; between these bounds it follows how many picks they give. */
-const fewestCandidates = 256;
-const mostCandidates = 4096;
+/** Rows among which the picks of a block are searched: twice as many save one block in ten and cost more than that. */
+const candidatesPerBlock = 1024;
+
+/** Candidates whose products with all candidates are asked for at once. */
+const askedAtOnce = 32;
 
 /** Squared distances below this share of the squared lengths are rounding: the rows count as equal. */
 const equalShare = 1e-6;
@@ -68,8 +71,9 @@ const equalShare = 1e-6;
  * long as the farthest of the few rows beyond a bound stays beyond it, it is the farthest of all, and a whole block of
  * picks is found among those few before the others hear of it.
  *
- * Cost: 2 · rows · size · cols operations in `products`, and about a third more among the candidates. Memory beside the
- * matrix: 4096² numbers at most, and two numbers per row.
+ * Cost: 2 · rows · size · cols operations in `products`, and about 4000 · size · cols among the candidates; reading the
+ * products takes a sixth of the time that making them does at 384 columns. Memory beside the matrix: a copy of 1024 rows,
+ * three numbers per row, and up to 70 MiB of products that wait to be collected.
  *
  * Source: Sener & Savarese 2018, algorithm 1, as PatchCore uses it (Roth et al. 2022, arXiv:2106.08265, sec. 3.2), who
  * search in a random projection; we search in the full space, so a result never depends on a seed.
@@ -92,7 +96,6 @@ export async function selectCoreset(
   picks[0] = startRow(matrix);
   let count = 1;
   let applied = 0;
-  let wanted = fewestCandidates;
   while (count < size) {
     lookAtHooks(hooks, count, size);
     await apply(matrix, squares, picks.subarray(applied, count), applied, nearest, products, hooks);
@@ -101,8 +104,7 @@ export async function selectCoreset(
     const largest = nearest[farthest] as number;
     // Every row equals a pick: the plain loop would take the lowest index for ever.
     if (largest === 0) return picks.fill(farthest, count);
-    const bound = percentile(nearest, 100 * Math.max(0, 1 - wanted / matrix.rows));
-    const candidates = rowsBeyond(nearest, bound);
+    const { indices: candidates, bound } = largestOf(nearest, candidatesPerBlock);
     if (candidates.length === 0) {
       picks[count++] = farthest;
       continue;
@@ -110,8 +112,6 @@ export async function selectCoreset(
     const found = await pickAmong(matrix, squares, candidates, nearest, bound, size - count, products);
     picks.set(found, count);
     count += found.length;
-    if (found.length < smallestBlock) wanted = Math.min(mostCandidates, wanted * 2);
-    else if (found.length === largestBlock) wanted = Math.max(fewestCandidates, wanted / 2);
   }
   if (hooks.onProducts !== undefined) {
     await apply(matrix, squares, picks.subarray(applied), applied, nearest, products, hooks);
@@ -120,30 +120,37 @@ export async function selectCoreset(
   return picks;
 }
 
-/** Greedy picks among `candidates` (ascending) for as long as the farthest of them is beyond `bound`; at least one. */
+/**
+ * Greedy picks among `candidates` (ascending) for as long as the farthest of them is beyond `bound`; at least one. Distances
+ * between candidates are asked for when a pick needs them, together with those of the candidates that are now farthest: about
+ * half of these are picked next.
+ */
 async function pickAmong(
   matrix: Matrix,
   squares: Float64Array,
-  candidates: Int32Array,
+  candidates: readonly number[],
   nearest: Float32Array,
   bound: number,
   most: number,
   products: DotProducts,
 ): Promise<Int32Array> {
   const rows = selectRows(matrix, candidates);
-  const dots = await products(rows, rows);
+  const ownSquares = Float64Array.from(candidates, (row) => squares[row] as number);
   const own = Float32Array.from(candidates, (row) => nearest[row] as number);
+  // Of candidates their dot products with all of them.
+  const known = new Map<number, Float32Array>();
   const found: number[] = [];
   while (found.length < Math.min(most, largestBlock)) {
     const pick = indexOfLargest(own);
     if (!((own[pick] as number) > bound)) break;
-    const row = candidates[pick] as number;
-    found.push(row);
-    for (let i = 0; i < candidates.length; i++) {
-      const dot = dots[pick * candidates.length + i] as number;
-      const squared = squaredFromDot(squares[candidates[i] as number] as number, squares[row] as number, dot);
-      if (squared < (own[i] as number)) own[i] = squared;
+    if (!known.has(pick)) {
+      const { indices } = largestOf(own, askedAtOnce);
+      const asked = indices.length === 0 ? [pick] : indices;
+      const dots = await products(selectRows(rows, asked), rows);
+      for (const [i, of] of asked.entries()) known.set(of, dots.subarray(i * rows.rows, (i + 1) * rows.rows));
     }
+    found.push(candidates[pick] as number);
+    approachPicks(known.get(pick) as Float32Array, ownSquares, ownSquares.subarray(pick, pick + 1), equalShare, own);
     own[pick] = 0;
   }
   return Int32Array.from(found);
@@ -160,35 +167,26 @@ async function apply(
   hooks: CoresetHooks,
 ): Promise<void> {
   const picked = selectRows(matrix, picks);
+  const pickSquares = Float64Array.from(picks, (pick) => squares[pick] as number);
   for (let start = 0; start < matrix.rows; start += rowsPerProduct) {
     const end = Math.min(matrix.rows, start + rowsPerProduct);
     const part = createMatrix(end - start, matrix.cols, matrix.data.subarray(start * matrix.cols, end * matrix.cols));
     const dots = await products(part, picked);
     hooks.onProducts?.({ firstRow: start, rows: end - start, picks, firstPick, dots });
-    for (let row = start; row < end; row++) {
-      let least = nearest[row] as number;
-      const base = (row - start) * picks.length;
-      for (let i = 0; i < picks.length; i++) {
-        const pickSquare = squares[picks[i] as number] as number;
-        const squared = squaredFromDot(squares[row] as number, pickSquare, dots[base + i] as number);
-        if (squared < least) least = squared;
-      }
-      nearest[row] = least;
-    }
+    approachPicks(dots, squares.subarray(start, end), pickSquares, equalShare, nearest.subarray(start, end));
   }
   for (const pick of picks) nearest[pick] = 0;
 }
 
-function squaredFromDot(a: number, b: number, dot: number): number {
-  const squared = a + b - 2 * dot;
-  return squared < equalShare * (a + b) ? 0 : squared;
-}
-
-/** In ascending order. */
-function rowsBeyond(nearest: Float32Array, bound: number): Int32Array {
-  const rows: number[] = [];
-  for (let row = 0; row < nearest.length; row++) if ((nearest[row] as number) > bound) rows.push(row);
-  return Int32Array.from(rows);
+/** Where the largest values lie, ascending: those beyond a bound that `count` are beyond, or fewer where some equal it. */
+function largestOf(
+  values: Float32Array,
+  count: number,
+): { readonly indices: readonly number[]; readonly bound: number } {
+  const bound = percentile(values, 100 * Math.max(0, 1 - count / values.length));
+  const indices: number[] = [];
+  for (let i = 0; i < values.length; i++) if ((values[i] as number) > bound) indices.push(i);
+  return { indices, bound };
 }
 
 /** The lowest among equals. */
@@ -196,14 +194,6 @@ function indexOfLargest(values: Float32Array): number {
   let index = 0;
   for (let i = 1; i < values.length; i++) if ((values[i] as number) > (values[index] as number)) index = i;
   return index;
-}
-
-function squaredLengths({ rows, cols, data }: Matrix): Float64Array {
-  return Float64Array.from({ length: rows }, (_, row) => {
-    let sum = 0;
-    for (let i = row * cols; i < (row + 1) * cols; i++) sum += (data[i] as number) * (data[i] as number);
-    return sum;
-  });
 }
 
 /** The same by the plain loop: every distance, every time, in float64. The reference of the tests. */

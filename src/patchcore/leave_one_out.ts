@@ -1,3 +1,4 @@
+import { type BestOfOthers, bestPart, keepBestOfOthers } from '../kernels/product_loops.ts';
 import type { CoresetHooks, DotProducts, ProductsPart } from './coreset.ts';
 import { createMatrix, type Matrix, selectRows, squaredDistance, type UnitRowMatrix } from './matrix.ts';
 import type { PatchSources } from './position_memory.ts';
@@ -22,47 +23,30 @@ export interface LeaveOneOut {
 
 /** @param size picks that the coreset will have */
 export function createLeaveOneOut(unit: UnitRowMatrix, sources: PatchSources, size: number): LeaveOneOut {
-  // Of every row the largest dot product with a pick of another picture, and which pick.
-  const best = new Float32Array(unit.rows).fill(Number.NEGATIVE_INFINITY);
-  const bestPick = new Int32Array(unit.rows).fill(-1);
+  const ofRows = noneYet(sources.picture);
+  // Of every pick its nearest row of another picture: what would stand in its place.
+  const ofPicks = noneYet(new Int32Array(size).fill(-1));
   const pickRows = new Int32Array(size).fill(-1);
-  // Of every pick its nearest row of another picture.
-  const substitute = new Int32Array(size).fill(-1);
-  const substituteDot = new Float32Array(size).fill(Number.NEGATIVE_INFINITY);
 
   return {
     onProducts: ({ firstRow, rows, picks, firstPick, dots }) => {
-      for (const [i, pick] of picks.entries()) pickRows[firstPick + i] = pick;
-      const pickPictures = Int32Array.from(picks, (pick) => sources.picture[pick] as number);
-      for (let row = firstRow; row < firstRow + rows; row++) {
-        const picture = sources.picture[row] as number;
-        const base = (row - firstRow) * picks.length;
-        for (let i = 0; i < picks.length; i++) {
-          if ((pickPictures[i] as number) === picture) continue;
-          const dot = dots[base + i] as number;
-          if (dot > (best[row] as number)) {
-            best[row] = dot;
-            bestPick[row] = picks[i] as number;
-          }
-          if (dot > (substituteDot[firstPick + i] as number)) {
-            substituteDot[firstPick + i] = dot;
-            substitute[firstPick + i] = row;
-          }
-        }
-      }
+      pickRows.set(picks, firstPick);
+      const some = bestPart(ofPicks, firstPick, picks.length);
+      some.picture.set(picks.map((pick) => sources.picture[pick] as number));
+      keepBestOfOthers(dots, bestPart(ofRows, firstRow, rows), firstRow, some, firstPick);
     },
     distances: async (picture, products) => {
       const own: number[] = [];
       for (let row = 0; row < unit.rows; row++) if ((sources.picture[row] as number) === picture) own.push(row);
-      const others = substitute.filter((_, i) => (sources.picture[pickRows[i] as number] as number) === picture);
-      const stand = others.filter((row) => row >= 0);
+      const stand = ofPicks.other.filter((row, i) => row >= 0 && ofPicks.picture[i] === picture);
       const queries = selectRows(unit, own);
-      const dots = stand.length === 0 ? null : await products(queries, selectRows(unit, stand));
+      const dots = stand.length === 0 ? new Float32Array(0) : await products(queries, selectRows(unit, stand));
       return Float32Array.from(own, (row, i) => {
-        let nearest = bestPick[row] as number;
-        let most = best[row] as number;
+        const pick = ofRows.other[row] as number;
+        let nearest = pick < 0 ? -1 : (pickRows[pick] as number);
+        let most = ofRows.dot[row] as number;
         for (let j = 0; j < stand.length; j++) {
-          const dot = dots?.[i * stand.length + j] as number;
+          const dot = dots[i * stand.length + j] as number;
           if (dot > most) {
             most = dot;
             nearest = stand[j] as number;
@@ -71,6 +55,14 @@ export function createLeaveOneOut(unit: UnitRowMatrix, sources: PatchSources, si
         return nearest < 0 ? Number.POSITIVE_INFINITY : Math.sqrt(squaredDistance(unit, row, unit, nearest));
       });
     },
+  };
+}
+
+function noneYet(picture: Int32Array): BestOfOthers {
+  return {
+    picture,
+    dot: new Float32Array(picture.length).fill(Number.NEGATIVE_INFINITY),
+    other: new Int32Array(picture.length).fill(-1),
   };
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loopsWith } from '../../src/kernels/loops.ts';
-import { normalizeRowsInPlace, squaredDistance, squaredLength } from '../../src/kernels/row_loops.ts';
+import { normalizeRowsInPlace, squaredDistance, squaredLength, squaredLengths } from '../../src/kernels/row_loops.ts';
 import { createMatrix, normalizeRows, squaredDistance as plainDistance } from '../../src/patchcore/matrix.ts';
 
 /** Any float32 numbers, tiny and huge ones too, but none whose square is too large for float64. */
@@ -37,6 +37,21 @@ describe('squaredDistance', () => {
     expect(squaredDistance(rows, 0, rows, 1)).toBe(100);
     const wide = createMatrix(1, 100_000, new Float32Array(100_000).fill(2));
     expect(squaredLength(wide, 0)).toBe(400_000);
+  });
+});
+
+describe('squaredLengths', () => {
+  it.each([
+    [1, 1],
+    [1000, 37],
+    [3, 40_000],
+  ])('are those of %i rows of %i columns', (rows, cols) => {
+    const numbers = createMatrix(
+      rows,
+      cols,
+      Float32Array.from({ length: rows * cols }, (_, i) => Math.sin(i)),
+    );
+    expect([...squaredLengths(numbers)]).toEqual(Array.from({ length: rows }, (_, row) => squaredLength(numbers, row)));
   });
 });
 

@@ -4,6 +4,8 @@ import {
   type CoresetHooks,
   coresetSize,
   coveringRadius,
+  type DotProducts,
+  type ProductsPart,
   selectCoreset,
   selectCoresetPlainly,
 } from '../../src/patchcore/coreset.ts';
@@ -32,6 +34,12 @@ describe('coresetSize', () => {
     expect(coresetSize(rows, rate)).toBe(size);
   });
 });
+
+function dotOf({ cols, data }: Matrix, a: number, b: number): number {
+  let sum = 0;
+  for (let i = 0; i < cols; i++) sum += (data[a * cols + i] as number) * (data[b * cols + i] as number);
+  return sum;
+}
 
 /** With products whose sums are exact for the lattices here. */
 const select = (matrix: Matrix, size: number, hooks?: CoresetHooks) =>
@@ -69,6 +77,44 @@ describe('selectCoreset', () => {
     const rows = Array.from({ length: 3000 }, (_, i) => [(i * 7919) % 23, (i * 104729) % 19, (i * 1299709) % 11]);
     const matrix = matrixOf(rows);
     expect([...(await select(matrix, 900))]).toEqual([...selectCoresetPlainly(matrix, 900)]);
+  });
+
+  it('picks no row twice, though by rough products it is farther from itself than the next row', async () => {
+    const matrix = matrixOf(Array.from({ length: 600 }, (_, i) => [Math.floor(i / 2), (i % 2) * 0.01, 1]));
+    const rough: DotProducts = async (a, b) => (await plainProducts(a, b)).map((dot) => dot * (1 - 1e-5));
+    const picks = await selectCoreset(matrix, 599, rough);
+    expect(new Set(picks).size).toBe(599);
+  });
+
+  it('hands over every product of a row with a pick once', async () => {
+    const matrix = matrixOf(Array.from({ length: 2500 }, (_, i) => [Math.sin(i), Math.cos(3 * i), (i % 50) / 50]));
+    const met = new Uint8Array(2500 * 300);
+    const inOrder: number[] = [];
+    let error = 0;
+    const onProducts = ({ firstRow, rows, picks, firstPick, dots }: ProductsPart) => {
+      if (firstRow === 0) inOrder.push(...picks);
+      for (let at = 0; at < rows * picks.length; at++) {
+        const [row, pick] = [firstRow + Math.floor(at / picks.length), at % picks.length];
+        met[row * 300 + firstPick + pick]++;
+        error = Math.max(error, Math.abs((dots[at] as number) - dotOf(matrix, row, picks[pick] as number)));
+      }
+    };
+    const picks = await select(matrix, 300, { onProducts });
+    expect(inOrder).toEqual([...picks]);
+    expect(met.every((times) => times === 1)).toBe(true);
+    expect(error).toBeLessThan(1e-6);
+  });
+
+  it('multiplies hardly more rows than all with each pick', async () => {
+    const matrix = matrixOf(
+      Array.from({ length: 8000 }, (_, i) => [Math.sin(7 * i), Math.cos(5 * i), Math.sin(3 * i * i), Math.cos(i)]),
+    );
+    let pairs = 0;
+    await selectCoreset(matrix, 500, (a, b) => {
+      pairs += a.rows * b.rows;
+      return plainProducts(a, b);
+    });
+    expect(pairs).toBeLessThan(1.35 * 8000 * 500);
   });
 
   it('never covers worse with one more pick', async () => {

@@ -317,6 +317,42 @@ export function differences(row: usize, above: usize, count: i32, out: usize): v
   }
 }
 
+/**
+ * zlib's checksum (RFC 1950, section 9) of what came before and these bytes.
+ *
+ * @param sum of what came before; 1 at the beginning
+ */
+export function adler32(bytes: usize, count: i32, sum: u32): u32 {
+  let low = sum & 0xffff;
+  let high = sum >> 16;
+  while (count > 0) {
+    // So many bytes cannot make the sums too large for 32 bits.
+    const some = min(count, 5552);
+    for (const behind = bytes + some; bytes < behind; bytes++) {
+      low += load<u8>(bytes);
+      high += low;
+    }
+    low %= 65521;
+    high %= 65521;
+    count -= some;
+  }
+  return (high << 16) | low;
+}
+
+/** @param count at most 2^24 */
+export function sumBytes(bytes: usize, count: i32): u32 {
+  let sums = i32x4.splat(0);
+  const whole = bytes + (count & ~15);
+  const behind = bytes + count;
+  for (; bytes < whole; bytes += 16) {
+    sums = i32x4.add(sums, i32x4.extadd_pairwise_i16x8_u(i16x8.extadd_pairwise_i8x16_u(v128.load(bytes))));
+  }
+  const lanes = i32x4.add(sums, i32x4.shuffle(sums, sums, 2, 3, 0, 1));
+  let sum = <u32>i32x4.extract_lane(lanes, 0) + <u32>i32x4.extract_lane(lanes, 1);
+  for (; bytes < behind; bytes++) sum += load<u8>(bytes);
+  return sum;
+}
+
 /** [length] float32 → the sum of squares, as {@link squaredDistance} adds up. */
 export function squaredLength(row: usize, length: i32): f64 {
   let low = f64x2.splat(0);
@@ -371,5 +407,98 @@ export function scaleInPlace(row: usize, length: i32, factor: f64): void {
         f64x2.mul(scale, f64x2.promote_low_f32x4(upperHalf(values))),
       ),
     );
+  }
+}
+
+/**
+ * Brings every row as near as its nearest of some picks: the least squared distance, a + b - 2 · dot, or 0 where that is less
+ * than `equalShare` of a + b.
+ *
+ * @param dots [rows · picks] float32; one more is read behind
+ * @param squares [rows] float64, the rows' squared lengths
+ * @param pickSquares [picks] float64, the picks'; one more is read behind, which must be infinite
+ * @param nearest [rows] float32, made smaller in place
+ */
+export function approachPicks(
+  dots: usize,
+  rows: i32,
+  picks: i32,
+  squares: usize,
+  pickSquares: usize,
+  equalShare: f64,
+  nearest: usize,
+): void {
+  const share = f64x2.splat(equalShare);
+  const bytes: usize = 4 * <usize>picks;
+  for (const behind = dots + <usize>rows * bytes; dots < behind; dots += bytes, squares += 8, nearest += 4) {
+    const square = v128.load64_splat(squares);
+    let least = f64x2.splat(<f64>load<f32>(nearest));
+    for (let at: usize = 0; at < bytes; at += 8) {
+      const dot = f64x2.promote_low_f32x4(v128.load64_zero(dots + at));
+      const sum = f64x2.add(square, v128.load(pickSquares + 2 * at));
+      const squared = f64x2.sub(sum, f64x2.add(dot, dot));
+      const distinct = v128.andnot(squared, f64x2.lt(squared, f64x2.mul(share, sum)));
+      least = f64x2.pmin(least, distinct);
+    }
+    store<f32>(nearest, <f32>min(f64x2.extract_lane(least, 0), f64x2.extract_lane(least, 1)));
+  }
+}
+
+/**
+ * Of every row the largest dot product with a pick of another picture and the number of that pick, and of every pick the
+ * largest with a row of another picture and the number of that row: where they are larger than those that are there already.
+ * Of equal ones the first.
+ *
+ * @param dots [rows · picks] float32
+ * @param pictures [rows] int32, `best` float32 and `bestPick` int32, changed in place
+ * @param pickPictures [picks] int32, `bestOfPick` float32 and `bestRow` int32, changed in place
+ * @param firstRow the number of the first row; picks are numbered from `firstPick`
+ */
+export function bestOfOthers(
+  dots: usize,
+  rows: i32,
+  picks: i32,
+  firstRow: i32,
+  firstPick: i32,
+  pictures: usize,
+  best: usize,
+  bestPick: usize,
+  pickPictures: usize,
+  bestOfPick: usize,
+  bestRow: usize,
+): void {
+  const bytes: usize = 4 * <usize>picks;
+  const whole = bytes & ~15;
+  for (let row = firstRow; row < firstRow + rows; row++, dots += bytes, pictures += 4, best += 4, bestPick += 4) {
+    const picture = load<i32>(pictures);
+    const own = i32x4.splat(picture);
+    let largest = f32x4.splat(-Infinity);
+    let at: usize = 0;
+    for (; at < whole; at += 16) {
+      const mine = i32x4.eq(v128.load(pickPictures + at), own);
+      const dot = v128.bitselect(f32x4.splat(-Infinity), v128.load(dots + at), mine);
+      largest = f32x4.pmax(largest, dot);
+      const before = v128.load(bestOfPick + at);
+      const more = f32x4.gt(dot, before);
+      if (!v128.any_true(more)) continue;
+      v128.store(bestOfPick + at, f32x4.pmax(before, dot));
+      v128.store(bestRow + at, v128.bitselect(i32x4.splat(row), v128.load(bestRow + at), more));
+    }
+    const pairs = f32x4.pmax(largest, upperHalf(largest));
+    let most = max(f32x4.extract_lane(pairs, 0), f32x4.extract_lane(pairs, 1));
+    for (; at < bytes; at += 4) {
+      if (load<i32>(pickPictures + at) === picture) continue;
+      const dot = load<f32>(dots + at);
+      if (dot > most) most = dot;
+      if (!(dot > load<f32>(bestOfPick + at))) continue;
+      store<f32>(bestOfPick + at, dot);
+      store<i32>(bestRow + at, row);
+    }
+    if (!(most > load<f32>(best))) continue;
+    // So seldom that it pays to look for the number only here.
+    at = 0;
+    while (load<f32>(dots + at) !== most || load<i32>(pickPictures + at) === picture) at += 4;
+    store<f32>(best, most);
+    store<i32>(bestPick, firstPick + <i32>(at >> 2));
   }
 }
