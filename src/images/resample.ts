@@ -76,7 +76,9 @@ export function planScaling(
   width: number,
   method: Preprocessing['resample'],
 ): Scaling {
-  const { Row, taps, scaleRow, sumRows } = methods[method];
+  const isScaled = width !== image.width || height !== image.height;
+  // What is not scaled is the same by either method, and best left as bytes.
+  const { Row, taps, scaleRow, sumRows } = methods[isScaled ? method : 'bicubic'];
   const columns = width === image.width ? null : taps(image.width, width);
   const rows = height === image.height ? null : taps(image.height, height);
   const count = rows?.count ?? 0;

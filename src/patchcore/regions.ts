@@ -58,11 +58,10 @@ export function findRegions(
   return regions.sort((a, b) => b.areaPx - a.areaPx || a.y - b.y || a.x - b.x);
 }
 
-/** A row of the padded picture, and its first and last mark. */
+/** A row of the padded picture, and first and last pixel of each run of marks. */
 interface MarkedRow {
   readonly y: number;
-  readonly first: number;
-  readonly last: number;
+  readonly runs: readonly (readonly [first: number, last: number])[];
 }
 
 /** Marks the pixels that reach the threshold as untraced. @returns the rows that have any, from the top */
@@ -86,22 +85,32 @@ function markReaching(
     inside.set(mask.data.subarray(y * width, (y + 1) * width));
     if (loops.reaching(valuesAt, maskAt, width, threshold, outAt) === 0) continue;
     marks.set(reached, (y + 1) * stride + 1);
-    rows.push({ y: y + 1, first: reached.indexOf(untraced) + 1, last: reached.lastIndexOf(untraced) + 1 });
+    rows.push({ y: y + 1, runs: [...runsOf(reached)].map(([first, last]) => [first + 1, last + 1]) });
   }
   return rows;
 }
 
+function* runsOf(row: Int8Array): Generator<readonly [first: number, last: number]> {
+  for (let first = row.indexOf(untraced); first >= 0; ) {
+    const behind = row.indexOf(empty, first);
+    const last = (behind < 0 ? row.length : behind) - 1;
+    yield [first, last];
+    first = row.indexOf(untraced, last + 1);
+  }
+}
+
 function outermostBorders(marks: Int8Array, stride: number, rows: readonly MarkedRow[]): Point[][] {
   const borders: Point[][] = [];
-  for (const { y, first, last } of rows) {
-    let previous = empty;
-    // The mark met last in this row tells whether we are inside a traced region: a right edge leads out of it.
+  for (const { y, runs } of rows) {
+    // The mark met last in this row tells whether we are inside a traced region: a right edge leads out of it. Between the
+    // ends of a run there is none.
     let lastMark = empty;
-    for (let x = first; x <= last; x++) {
-      const at = y * stride + x;
-      if (previous === empty && marks[at] === untraced && lastMark <= 0) borders.push(traceBorder(marks, stride, x, y));
-      previous = marks[at] as number;
-      if (previous === traced || previous === tracedRightEdge) lastMark = previous;
+    for (const [first, last] of runs) {
+      const start = y * stride + first;
+      if (marks[start] === untraced && lastMark <= 0) borders.push(traceBorder(marks, stride, first, y));
+      for (const mark of [marks[start] as number, marks[start + last - first] as number]) {
+        if (mark === traced || mark === tracedRightEdge) lastMark = mark;
+      }
     }
   }
   return borders;

@@ -36,7 +36,7 @@ export const prepare = ({ bytes, name, room }: PrepareTask) =>
     ),
   );
 
-export const draw = (order: DrawOrder) => settle(async () => drawPicture(order));
+export const draw = (order: DrawOrder) => settle(() => drawPicture(order, settings));
 
 export const prove = ({ bytes, name }: { bytes: Uint8Array; name: string }) =>
   settle(() => provePicture(bytes, name, settings));
