@@ -1,4 +1,4 @@
-import { squaredDistance, squaredLength } from '../kernels/row_loops.ts';
+import { squaredDistance, squaredLengths } from '../kernels/row_loops.ts';
 import type { Matrix } from '../patchcore/matrix.ts';
 import type { NeighborTable } from '../patchcore/nearest_neighbors.ts';
 import type { DistinctRows } from './distinct_rows.ts';
@@ -15,6 +15,8 @@ export const largestScore = 1e38;
 export interface Ranking {
   readonly queries: Matrix;
   readonly table: NeighborTable;
+  /** [queries] their lengths, summed in float64 */
+  readonly lengths: Float64Array;
   /** [k] squared distances of the query at hand, nearest first */
   readonly nearest: Float64Array;
 }
@@ -23,6 +25,7 @@ export function startRanking(queries: Matrix, k: number): Ranking {
   const places = queries.rows * k;
   return {
     queries,
+    lengths: squaredLengths(queries).map(Math.sqrt),
     table: { k, distances: new Float32Array(places), indices: new Int32Array(places) },
     nearest: new Float64Array(k),
   };
@@ -56,11 +59,6 @@ export function compare(
 /** Writes the distances of a query whose rows have been compared; the indices stand already. */
 export function endQuery({ table: { k, distances }, nearest }: Ranking, query: number): void {
   for (let place = 0; place < k; place++) distances[query * k + place] = Math.sqrt(nearest[place] as number);
-}
-
-/** [rows], summed in float64. */
-export function squaredLengths(matrix: Matrix): Float64Array {
-  return Float64Array.from({ length: matrix.rows }, (_, row) => squaredLength(matrix, row));
 }
 
 /** Puts a bank row in its place among the best so far: nearer ones first, then the lower index. */

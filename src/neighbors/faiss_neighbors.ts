@@ -1,4 +1,4 @@
-import { squaredLength } from '../kernels/row_loops.ts';
+import { squaredLengths } from '../kernels/row_loops.ts';
 import { type Matrix, selectRows } from '../patchcore/matrix.ts';
 import { type nearestNeighbors, neighborCount } from '../patchcore/nearest_neighbors.ts';
 import { type DistinctRows, distinctRows } from './distinct_rows.ts';
@@ -8,7 +8,6 @@ import {
   endQuery,
   largestScore,
   type Ranking,
-  squaredLengths,
   startRanking,
   unitRoundoff,
 } from './exact_ranking.ts';
@@ -85,9 +84,9 @@ function rankQuery(
   rows: Int32Array,
   scores: Float32Array,
 ): boolean {
-  const { nearest } = ranking;
+  const { lengths, nearest } = ranking;
   const { matrix, longest } = bank;
-  const error = scoreError(Math.sqrt(squaredLength(ranking.queries, query)), longest, matrix.cols);
+  const error = scoreError(lengths[query] as number, longest, matrix.cols);
   beginQuery(ranking);
   // Comparisons are written so that NaN, from numbers too large or not finite, leaves a doubt.
   let certain = rows.length === matrix.rows;

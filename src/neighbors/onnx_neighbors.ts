@@ -1,4 +1,4 @@
-import { squaredLength } from '../kernels/row_loops.ts';
+import { squaredLengths } from '../kernels/row_loops.ts';
 import { createGraph } from '../onnx/onnx_graph.ts';
 import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
 import type { Matrix } from '../patchcore/matrix.ts';
@@ -10,7 +10,6 @@ import {
   endQuery,
   largestScore,
   type Ranking,
-  squaredLengths,
   startRanking,
   unitRoundoff,
 } from './exact_ranking.ts';
@@ -129,13 +128,13 @@ function rankBlock(
   end: number,
   { ofLines, ofColumns }: LowestScores,
 ): void {
-  const { queries, table } = ranking;
+  const { lengths, table } = ranking;
   const { matrix, lines, columns, longest } = bank;
   const lowColumns = new Int32Array(columns);
   for (let query = start; query < end; query++) {
     const firstLine = (query - start) * lines;
     const firstColumn = (query - start) * columns;
-    const error = scoreError(Math.sqrt(squaredLength(queries, query)), longest, matrix.cols);
+    const error = scoreError(lengths[query] as number, longest, matrix.cols);
     const reach = smallest(ofLines, firstLine, lines, table.k) + 2 * error;
     // Written so that NaN, from numbers too large or not finite, leaves nothing out.
     let low = 0;

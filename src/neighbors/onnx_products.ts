@@ -21,12 +21,13 @@ export async function createOnnxProducts(options: { readonly threads: number }):
     });
     return dots?.data as Float32Array;
   };
-  const searchBlocks = async ({ queries, asked, rows, blocks }: SearchBlocks) => {
+  const searchBlocks = async ({ queries, asked, rows, bias, blocks }: SearchBlocks) => {
     blockSession ??= openSession(blockGraph(), options);
     const found = await (await blockSession).run({
       queries: { dims: [queries.rows, queries.cols], data: queries.data },
       asked: { dims: [blocks, asked.length / blocks], data: new Float32Array(asked) },
       rows: { dims: [blocks, rows.rows / blocks, rows.cols], data: rows.data },
+      bias: { dims: [blocks, rows.rows / blocks, 1], data: bias },
     });
     return { dots: found.dots?.data as Float32Array, rows: found.nearest?.data as Int32Array };
   };
@@ -49,17 +50,20 @@ function productGraph(): Uint8Array {
 }
 
 /**
- * queries [n, d], asked [blocks, k], rows [blocks, m, d] → of rows · queries[asked]ᵀ in each block the largest for each query,
- * [blocks, k], and its row, the lower of equal ones. Whole numbers come in as float32, the only type that sessions here take.
+ * queries [n, d], asked [blocks, k], rows [blocks, m, d], bias [blocks, m, 1] → of rows · queries[asked]ᵀ + bias in each block
+ * the largest for each query, [blocks, k], and its row, the lower of equal ones. Whole numbers come in as float32, the only
+ * type that sessions here take.
  */
 function blockGraph(): Uint8Array {
   const graph = createGraph('nearest_in_blocks');
   const queries = graph.input('queries', 'float32', ['n', 'd']);
   const asked = graph.input('asked', 'float32', ['blocks', 'k']);
   const rows = graph.input('rows', 'float32', ['blocks', 'm', 'd']);
+  const bias = graph.input('bias', 'float32', ['blocks', 'm', 1]);
   const asking = graph.op('Gather', [queries, graph.op('Cast', [asked], { to: int32 })], { axis: 0 });
   // This way round, many rows take a quarter less time than rows turned over.
-  const dots = graph.op('MatMul', [rows, graph.op('Transpose', [asking], { perm: [0, 2, 1] })]);
+  const products = graph.op('MatMul', [rows, graph.op('Transpose', [asking], { perm: [0, 2, 1] })]);
+  const dots = graph.op('Add', [products, bias]);
   // Together they take less time than TopK of one.
   const largest = graph.op('ReduceMax', [dots], { axes: [1], keepdims: 0 });
   const nearest = graph.op('ArgMax', [dots], { axis: 1, keepdims: 0 });

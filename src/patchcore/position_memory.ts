@@ -182,10 +182,12 @@ export interface SearchBlocks {
   readonly asked: Int32Array;
   /** [blocks · rows per block] block after block. */
   readonly rows: Matrix;
+  /** [blocks · rows per block] added to each row's dot products: -Infinity for a row that does not count, else 0. */
+  readonly bias: Float32Array;
   readonly blocks: number;
 }
 
-/** [blocks · asking] the largest dot product of each query in each block, and with which row. */
+/** [blocks · asking] the largest dot product of each query in each block, and with which row; -Infinity where none counts. */
 export interface BlockMatches {
   readonly dots: Float32Array;
   /** Rows of the block, from 0; of equal ones the lowest. */
@@ -210,7 +212,7 @@ const numbersPerCall = 2 ** 20;
  * the rows of that cell, the cells in one go where `products` can. Ties, which rounding of the products may make or break,
  * go to the lower row.
  *
- * Cost: about 6 · pictures · queries · cols multiplications; with `leftOut` a copy of the memory for each of its pictures.
+ * Cost: about 6 · pictures · queries · cols multiplications; with `leftOut` for each of its pictures by itself.
  *
  * @param queries unit rows
  * @param cells [queries] the place of each
@@ -232,13 +234,11 @@ export async function nearestByPosition(
   };
   for (const picture of new Set(leftOut)) {
     const asking = Int32Array.from(leftOut.keys()).filter((query) => leftOut[query] === picture);
-    const others = withoutPicture(memory, picture);
     const cellsOfAsking = asking.map((query) => cells[query] as number);
-    const found = await nearestInMemory(selectRows(queries, asking), cellsOfAsking, others.memory, products);
+    const found = await nearestInMemory(selectRows(queries, asking), cellsOfAsking, memory, products, picture);
     for (const [i, query] of asking.entries()) {
-      const row = found.rows[i] as number;
       matches.distances[query] = found.distances[i] as number;
-      matches.rows[query] = row < 0 ? -1 : (others.kept[row] as number);
+      matches.rows[query] = found.rows[i] as number;
     }
   }
   return matches;
@@ -249,8 +249,9 @@ async function nearestInMemory(
   cells: Int32Array,
   memory: PositionMemory,
   products: PositionProducts,
+  leftOut?: number,
 ): Promise<PositionMatches> {
-  const { rows, starts } = memory;
+  const { rows, starts, picture } = memory;
   const search = products.searchBlocks ?? ((blocks) => searchBlocksByProducts(blocks, products));
   const best = new Float32Array(queries.rows).fill(Number.NEGATIVE_INFINITY);
   const found = new Int32Array(queries.rows).fill(-1);
@@ -260,7 +261,14 @@ async function nearestInMemory(
       const some = blockCells.subarray(start, start + perCall);
       const asking = asked.subarray(start * queriesPerBlock, (start + some.length) * queriesPerBlock);
       const ofBlocks = rowsOfCells(some, perBlock, memory);
-      const matches = await search({ queries, asked: asking, rows: ofBlocks, blocks: some.length });
+      const bias = new Float32Array(ofBlocks.rows);
+      if (leftOut !== undefined) {
+        for (let i = 0; i < bias.length; i++) {
+          const row = (starts[some[Math.floor(i / perBlock)] as number] as number) + (i % perBlock);
+          if (picture[row] === leftOut) bias[i] = Number.NEGATIVE_INFINITY;
+        }
+      }
+      const matches = await search({ queries, asked: asking, rows: ofBlocks, bias, blocks: some.length });
       for (let i = 0; i < asking.length; i++) {
         const query = asking[i] as number;
         const dot = matches.dots[i] as number;
@@ -283,25 +291,9 @@ async function nearestInMemory(
   return { distances, rows: found };
 }
 
-/** A memory as if it had been made without a picture, and which of its rows are left. */
-function withoutPicture(
-  memory: PositionMemory,
-  picture: number,
-): { readonly memory: PositionMemory; readonly kept: Int32Array } {
-  const kept = Int32Array.from(memory.picture.keys()).filter((row) => memory.picture[row] !== picture);
-  const starts = memory.starts.slice();
-  for (let cell = 0, dropped = 0; cell < starts.length - 1; cell++) {
-    const [first, end] = [memory.starts[cell] as number, memory.starts[cell + 1] as number];
-    for (let row = first; row < end; row++) if (memory.picture[row] === picture) dropped++;
-    starts[cell + 1] = end - dropped;
-  }
-  const rows = selectRows(memory.rows, kept);
-  return { memory: { ...memory, rows, starts, picture: kept.map((row) => memory.picture[row] as number) }, kept };
-}
-
 /** {@link PositionProducts.searchBlocks} by one product per block. */
 async function searchBlocksByProducts(
-  { queries, asked, rows, blocks }: SearchBlocks,
+  { queries, asked, rows, bias, blocks }: SearchBlocks,
   products: DotProducts,
 ): Promise<BlockMatches> {
   const [asking, perBlock] = [asked.length / blocks, rows.rows / blocks];
@@ -311,7 +303,9 @@ async function searchBlocksByProducts(
     const asks = asked.subarray(block * asking, (block + 1) * asking);
     const dots = await products(selectRows(queries, asks), createMatrix(perBlock, rows.cols, part));
     for (let i = 0; i < asking; i++) {
-      const of = dots.subarray(i * perBlock, (i + 1) * perBlock);
+      const of = dots
+        .subarray(i * perBlock, (i + 1) * perBlock)
+        .map((dot, row) => dot + (bias[block * perBlock + row] as number));
       const nearest = of.reduce((best, dot, row) => (dot > (of[best] as number) ? row : best), 0);
       matches.dots[block * asking + i] = of[nearest] as number;
       matches.rows[block * asking + i] = nearest;

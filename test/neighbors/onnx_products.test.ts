@@ -67,9 +67,15 @@ describe('ONNX searches in blocks', () => {
       [4, 6],
     ]);
     const asked = Int32Array.of(0, 1, 2, 0);
-    const found = await engine.products.searchBlocks({ queries, asked, rows, blocks: 2 });
+    const search = (...bias: number[]) =>
+      engine.products.searchBlocks({ queries, asked, rows, bias: Float32Array.from(bias), blocks: 2 });
+    const found = await search(0, 0, 0, 0, 0, 0);
     expect([...found.rows]).toEqual([1, 0, 2, 0]);
     expect([...found.dots]).toEqual([2, 3, 2, 5]);
+    const none = Number.NEGATIVE_INFINITY;
+    const fewer = await search(0, none, 0, none, none, none);
+    expect([...fewer.rows].slice(0, 2)).toEqual([2, 0]);
+    expect([...fewer.dots]).toEqual([2, 3, none, none]);
   });
 
   it.each([
