@@ -14,6 +14,8 @@ export interface VitGraphOptions {
   /** 0-based, at least one; `tokens` has their columns in this order. */
   readonly blocks: readonly number[];
   readonly precision: VitPrecision;
+  /** Only the patches that the input `kept` names go through the blocks; false by default. */
+  readonly keptOnly?: boolean;
 }
 
 /** What the parts of one graph share. */
@@ -22,16 +24,21 @@ interface VitWriter {
   readonly linear: LinearWriter;
   readonly width: number;
   readonly heads: number;
+  /** [k] the only patches that go on behind their embedding; null: all. */
+  readonly kept: Value | null;
 }
 
 /** Tokens as rows [n · perPicture, width], picture by picture. */
 interface TokenRows {
   readonly rows: Value;
+  /** -1: any number, of a single picture. */
   readonly perPicture: number;
 }
 
 const contrib = 'com.microsoft';
 const layerNormEpsilon = 1e-6;
+/** The type's number in `onnx.proto`. */
+const onnxInt64 = 7;
 
 /**
  * Writes a DINOv2 vision transformer as one ONNX graph for one input size (opset 17 and `com.microsoft`, so for ONNX
@@ -44,6 +51,11 @@ const layerNormEpsilon = 1e-6;
  *
  * n is free in fp32 and 1 in int8, whose rounding of one picture would follow the others of its batch. All blocks run,
  * because the class token needs them; where the last one is not among `blocks`, it runs for that token only.
+ *
+ * With `keptOnly` n is 1, and a second input `kept` [k] names places of the patch grid, row-major from 0 (whole numbers, but
+ * float32, as all that our sessions take). Behind their embedding only these patches, the class token and the registers go
+ * on; `tokens` [1, k, width · blocks] has the order of `kept`. Nothing of the service uses it: it is there to measure what
+ * a ROI mask would save and spoil, and for whoever ships that.
  *
  * The numbers are those of the network as published. What makes it faster than a graph as exporters write it: attention
  * in one operator, which keeps its 1,025 × 1,025 shares in the cache; a GELU in one; layer scales within the layers before
@@ -75,13 +87,15 @@ export function writeVitGraph(weights: VitWeights, options: VitGraphOptions): Ui
   const { width, heads, blocks } = weights;
   const grid = patchGrid(weights.patchSize, options);
   requireBlocks(options.blocks, blocks.length);
-  const patches = grid.rows * grid.cols;
-  const batch = options.precision === 'int8' ? 1 : 'n';
+  const { precision, keptOnly = false } = options;
+  const patches = keptOnly ? 'k' : grid.rows * grid.cols;
+  const batch = precision === 'int8' || keptOnly ? 1 : 'n';
   const graph = createGraph('vit');
-  const linear = options.precision === 'int8' ? int8Linear(graph) : fp32Linear(graph);
-  const writer: VitWriter = { graph, linear, width, heads };
-
+  const linear = precision === 'int8' ? int8Linear(graph) : fp32Linear(graph);
   const input = graph.input('input', 'float32', [batch, 3, options.height, options.width]);
+  const kept = keptOnly ? graph.input('kept', 'float32', ['k']) : null;
+  const writer: VitWriter = { graph, linear, width, heads, kept };
+
   let stream = writeEmbedding(writer, weights, input, grid);
   const tokens = stream.perPicture;
   const streams = blocks.map((block, index) => {
@@ -91,10 +105,12 @@ export function writeVitGraph(weights: VitWeights, options: VitGraphOptions): Ui
   });
 
   const columns = options.blocks.length * width;
-  const kept = options.blocks.map((block) => (streams[block] as TokenRows).rows);
-  const pictures = graph.op('Reshape', [graph.op('Concat', kept, { axis: 1 }), graph.ints([-1, tokens, columns])]);
-  const first = graph.ints([tokens - patches]);
-  const ofPatches = graph.op('Slice', [pictures, first, graph.ints([tokens]), graph.ints([1])]);
+  const chosen = options.blocks.map((block) => (streams[block] as TokenRows).rows);
+  const rows = graph.op('Concat', chosen, { axis: 1 });
+  const pictures = writePictures(graph, { rows, perPicture: tokens }, columns);
+  const first = graph.ints([1 + weights.registers.length / width]);
+  const behind = graph.ints([keptOnly ? Number.MAX_SAFE_INTEGER : tokens]);
+  const ofPatches = graph.op('Slice', [pictures, first, behind, graph.ints([1])]);
   graph.output(ofPatches, 'tokens', 'float32', [batch, patches, columns]);
   const imageVector = writeNorm(writer, weights.norm, classRows(writer, stream).rows);
   graph.output(imageVector, 'image_vector', 'float32', [batch, width]);
@@ -122,7 +138,12 @@ function requireBlocks(wanted: readonly number[], depth: number): void {
 }
 
 /** Class token, registers, then every patch with its position. */
-function writeEmbedding({ graph, width }: VitWriter, weights: VitWeights, input: Value, grid: PatchGrid): TokenRows {
+function writeEmbedding(
+  { graph, width, kept }: VitWriter,
+  weights: VitWeights,
+  input: Value,
+  grid: PatchGrid,
+): TokenRows {
   const { patchSize: side, patch, classToken, registers } = weights;
   const patches = grid.rows * grid.cols;
   const filters = graph.constant([width, 3, side, side], patch.weight);
@@ -143,8 +164,16 @@ function writeEmbedding({ graph, width }: VitWriter, weights: VitWeights, input:
     graph.constant([1, others, width], Float32Array.of(...classToken, ...registers)),
     graph.op('Concat', [batch, graph.ints([others, width])], { axis: 0 }),
   ]);
-  const all = graph.op('Concat', [repeated, placed], { axis: 1 });
-  return { rows: graph.op('Reshape', [all, graph.ints([-1, width])]), perPicture: others + patches };
+  const places = kept === null ? null : graph.op('Cast', [kept], { to: onnxInt64 });
+  const going = places === null ? placed : graph.op('Gather', [placed, places], { axis: 1 });
+  const all = graph.op('Concat', [repeated, going], { axis: 1 });
+  const perPicture = kept === null ? others + patches : -1;
+  return { rows: graph.op('Reshape', [all, graph.ints([-1, width])]), perPicture };
+}
+
+/** Rows as pictures [n, perPicture, columns]. */
+function writePictures(graph: GraphBuilder, { rows, perPicture }: TokenRows, columns: number): Value {
+  return graph.op('Reshape', [rows, graph.ints([perPicture === -1 ? 1 : -1, perPicture, columns])]);
 }
 
 /**
@@ -165,8 +194,7 @@ function writeAttention(writer: VitWriter, block: VitBlock, all: TokenRows, want
   const { graph, linear, width, heads } = writer;
   const normed = writeNorm(writer, block.norm1, all.rows);
   const asking = wanted === all ? normed : writeNorm(writer, block.norm1, wanted.rows);
-  const pictures = (rows: Value, { perPicture }: TokenRows): Value =>
-    graph.op('Reshape', [rows, graph.ints([-1, perPicture, width])]);
+  const pictures = (rows: Value, { perPicture }: TokenRows): Value => writePictures(graph, { rows, perPicture }, width);
   const queries = pictures(linear.even(asking, layerOf(block.qkv, 0, width)), wanted);
   const keys = pictures(linear.even(normed, layerOf(block.qkv, 1, width)), all);
   const values = pictures(linear.even(normed, layerOf(block.qkv, 2, width)), all);
@@ -189,8 +217,8 @@ function writeNorm({ graph, width }: VitWriter, { scale, bias }: Norm, rows: Val
 }
 
 /** The class token of every picture. */
-function classRows({ graph, width }: VitWriter, { rows, perPicture }: TokenRows): TokenRows {
-  const pictures = graph.op('Reshape', [rows, graph.ints([-1, perPicture, width])]);
+function classRows({ graph, width }: VitWriter, tokens: TokenRows): TokenRows {
+  const pictures = writePictures(graph, tokens, width);
   const classes = graph.op('Slice', [pictures, graph.ints([0]), graph.ints([1]), graph.ints([1])]);
   return { rows: graph.op('Reshape', [classes, graph.ints([-1, width])]), perPicture: 1 };
 }

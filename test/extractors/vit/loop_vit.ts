@@ -15,15 +15,24 @@ export interface LoopVitResult {
   readonly imageVector: readonly number[];
 }
 
-/** @param input [3, height, width] */
+/**
+ * @param input [3, height, width]
+ * @param kept the patches that go on behind their embedding, in this order; absent: all
+ */
 export function runLoopVit(
   weights: VitWeights,
   input: Float32Array,
   size: { readonly height: number; readonly width: number },
   blocks: readonly number[],
+  kept?: readonly number[],
 ): LoopVitResult {
-  let tokens = embed(weights, input, size);
   const others = 1 + weights.registers.length / weights.width;
+  const embedded = embed(weights, input, size);
+  const patchTokens = embedded.slice(others);
+  let tokens: readonly Row[] = [
+    ...embedded.slice(0, others),
+    ...(kept === undefined ? patchTokens : kept.map((patch) => patchTokens[patch] as Row)),
+  ];
   const after = weights.blocks.map((block) => {
     tokens = runBlock(block, weights.heads, tokens);
     return tokens;

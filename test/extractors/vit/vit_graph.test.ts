@@ -24,6 +24,7 @@ import { runLoopVit } from './loop_vit.ts';
 import { someVit } from './some_vit_weights.ts';
 
 const exactProducts = await int8ProductsAreExact();
+const precisions = exactProducts ? (['fp32', 'int8'] as const) : (['fp32'] as const);
 if (!exactProducts) console.log('the tests of int8 are skipped: without VNNI, ONNX Runtime cuts off its products');
 
 interface Picture {
@@ -72,13 +73,17 @@ async function run(
   weights: VitWeights,
   options: Omit<VitGraphOptions, 'height' | 'width'>,
   pictures: readonly Picture[],
+  kept?: readonly number[],
 ) {
   const { height, width } = pictures[0] as Picture;
   const session = await openSession(writeVitGraph(weights, { ...options, height, width }), { threads: 1 });
   const data = Float32Array.from(pictures.flatMap((picture) => [...picture.data]));
-  const outputs = await session.run({ input: { dims: [pictures.length, 3, height, width], data } });
+  const outputs = await session.run({
+    input: { dims: [pictures.length, 3, height, width], data },
+    ...(kept !== undefined && { kept: { dims: [kept.length], data: Float32Array.from(kept) } }),
+  });
   await session.dispose();
-  const patches = (height / weights.patchSize) * (width / weights.patchSize);
+  const patches = kept?.length ?? (height / weights.patchSize) * (width / weights.patchSize);
   expect(outputs.tokens?.dims).toEqual([pictures.length, patches, options.blocks.length * weights.width]);
   expect(outputs.image_vector?.dims).toEqual([pictures.length, weights.width]);
   return { tokens: outputs.tokens?.data, imageVector: outputs.image_vector?.data } as Result;
@@ -118,6 +123,31 @@ describe('writeVitGraph', () => {
     const expected = runLoopVit(weights, picture.data, picture, c.blocks);
     expect(worstError(found.tokens, expected.tokens)).toBeLessThan(0.03);
     expect(worstError(found.imageVector, expected.imageVector)).toBeLessThan(0.03);
+  });
+
+  describe.each(precisions)('with patches kept in %s', (precision) => {
+    const tolerance = { fp32: 2e-6, int8: 0.03 }[precision];
+    const picture = noise(28, 42);
+    const runKept = (weights: VitWeights, blocks: readonly number[], kept: readonly number[]) =>
+      run(weights, { precision, blocks, keptOnly: true }, [picture], kept);
+
+    it.each([
+      { registers: 2, kept: [5, 0, 3], blocks: [0, 1] },
+      { registers: 0, kept: [1, 2, 4, 5], blocks: [0] },
+      { registers: 2, kept: [4], blocks: [1, 0] },
+    ])('is the network of these tokens: $registers registers, patches $kept, blocks $blocks', async (c) => {
+      const weights = unitVit(c.registers);
+      const found = await runKept(weights, c.blocks, c.kept);
+      const expected = runLoopVit(weights, picture.data, picture, c.blocks, c.kept);
+      expect(worstError(found.tokens, expected.tokens)).toBeLessThan(tolerance);
+      expect(worstError(found.imageVector, expected.imageVector)).toBeLessThan(tolerance);
+    });
+
+    it('is the graph without the choice, bit for bit, when every patch is kept', async () => {
+      const weights = unitVit(2);
+      const all = await run(weights, { precision, blocks: [0, 1] }, [picture]);
+      expect(await runKept(weights, [0, 1], [0, 1, 2, 3, 4, 5])).toEqual(all);
+    });
   });
 
   it('gives every picture of a batch what it gives it alone (1e-6)', async () => {
@@ -191,7 +221,6 @@ describe.skipIf(!hasShared)('a ViT-S/14 on the reference pictures', () => {
   const good = ['ok0', 'ok1', 'ok2'] as const;
   const names = [...good, 'test_ok', 'test_ng'] as const;
   type Name = (typeof names)[number];
-  const precisions = exactProducts ? (['fp32', 'int8'] as const) : (['fp32'] as const);
 
   const sessions = new Map<VitPrecision, OnnxSession>();
   const tokens: Record<VitPrecision, Map<Name, Matrix>> = { fp32: new Map(), int8: new Map() };
