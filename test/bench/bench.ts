@@ -17,6 +17,7 @@ import { benchAudit } from './subjects/audit.ts';
 import { benchClients } from './subjects/clients.ts';
 import { benchCoreset } from './subjects/coreset.ts';
 import { benchFits } from './subjects/fits.ts';
+import { benchMemory } from './subjects/memory.ts';
 import { benchNeighbors } from './subjects/neighbors.ts';
 import { benchRequests } from './subjects/requests.ts';
 import { benchStarts } from './subjects/starts.ts';
@@ -30,6 +31,7 @@ const subjects: Readonly<Record<SubjectName, Subject>> = {
   fits: benchFits,
   clients: benchClients,
   starts: benchStarts,
+  memory: benchMemory,
   audit: benchAudit,
   vit: benchVit,
 };

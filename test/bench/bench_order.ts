@@ -1,7 +1,17 @@
 import { parseArgs } from 'node:util';
 import { InspectionError } from '../../src/errors.ts';
 
-export const subjectNames = ['coreset', 'neighbors', 'requests', 'fits', 'clients', 'starts', 'audit', 'vit'] as const;
+export const subjectNames = [
+  'coreset',
+  'neighbors',
+  'requests',
+  'fits',
+  'clients',
+  'starts',
+  'memory',
+  'audit',
+  'vit',
+] as const;
 export type SubjectName = (typeof subjectNames)[number];
 
 /** `small` only shows that everything runs; `full` adds sizes that take minutes. */
@@ -30,7 +40,7 @@ Measures what okng costs on this machine, everything also as a ratio to a bare l
 test/bench/README.md. The table goes to stdout, progress to stderr, every repetition to bench.json (--json).
 
 --only NAMES      of ${subjectNames.join(', ')} (with commas between them)
---sizes NAME      usual; full adds the largest coresets and banks; small shows that it runs and measures nothing
+--sizes NAME      usual; full adds the largest coresets and banks and 10,000 inspections; small shows that it runs and measures nothing
 --repetitions N   15; whatever takes a second and more is repeated 5 times at most
 --weights FILE    measures ViT-S/14 as well, from published weights
 --compare FILE    tells what changed beyond noise since the run that wrote FILE

@@ -21,10 +21,14 @@ export async function postForm<T>(
   files: readonly (PartPicture & { readonly field: string })[] = [],
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Answer<T>> {
+  return await answer<T>(await fetch(url, { method: 'POST', body: formOf(fields, files), headers }));
+}
+
+export function formOf(fields: Fields, files: readonly (PartPicture & { readonly field: string })[]): FormData {
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
   for (const { field, name, bytes } of files) form.append(field, new File([bytes as Uint8Array<ArrayBuffer>], name));
-  return await answer<T>(await fetch(url, { method: 'POST', body: form, headers }));
+  return form;
 }
 
 export async function postJson<T>(url: string, body: unknown): Promise<Answer<T>> {

@@ -94,17 +94,17 @@ describe('the previous model serves', () => {
     for (const [name, value] of Object.entries(model)) form.append(name, value);
     for (const { name, bytes } of many) form.append('images', new File([bytes as Uint8Array<ArrayBuffer>], name));
     const hangUp = new AbortController();
-    const fit = () => fetch(`${okng.url}/fit_ok`, { method: 'POST', body: form, signal: hangUp.signal });
+    const post = () => fetch(`${okng.url}/fit_ok`, { method: 'POST', body: form, signal: hangUp.signal });
     // A fit at another scale is refused anyhow: with these words as soon as the first fit has begun.
     const probe = async () => {
       const { body } = await postFit(okng, good.slice(0, 1), { mm_per_px: '7' });
       return (body as unknown as { code: string }).code;
     };
-    let answer = fit();
+    let answer = post();
     for (let i = 0; i < 200 && (await probe()) !== 'fit_in_progress'; i++) {
       const answered = await Promise.race([answer, sleep(10)]);
       // It came while a probe held the model.
-      if (answered?.status === 409) answer = fit();
+      if (answered?.status === 409) answer = post();
     }
     hangUp.abort();
     await expect(answer).rejects.toThrow();

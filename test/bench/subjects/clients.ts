@@ -32,7 +32,7 @@ async function benchExtractor(
   const requests = isSmall ? 4 : isSlow ? 16 : 32;
   const bareRuns = requests / 4;
   context.tell(`${name}, ${counts.join(', ')} callers`);
-  const picture = await benchPicture(448, 'png');
+  const ask = await served.asking(role, await benchPicture(448, 'png'));
   const turns = await interleaved(
     {
       bare: timed(async () => {
@@ -43,7 +43,7 @@ async function benchExtractor(
         const rounds: Round[] = [];
         for (const count of counts) {
           context.signal.throwIfAborted();
-          rounds.push(await askedBy(count, requests, () => served.infer(role, picture)));
+          rounds.push(await askedBy(count, requests, ask));
         }
         return rounds;
       },
@@ -56,7 +56,7 @@ async function benchExtractor(
     { name: `${name}: bare runs`, unit: 'pictures/s', values: perSecond, reference: null },
     ...counts.flatMap((count, i): readonly Measured[] => {
       const rounds = turns.callers.map((all) => all[i] as Round);
-      const callers = `${name}: ${count} caller${count === 1 ? '' : 's'}`;
+      const callers = `${name}: ${count} lean caller${count === 1 ? '' : 's'}`;
       return [
         {
           name: `${callers}, throughput`,

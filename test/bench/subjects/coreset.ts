@@ -1,5 +1,3 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 import { createOnnxProducts } from '../../../src/neighbors/onnx_products.ts';
 import { type DotProducts, selectCoreset, selectCoresetPlainly } from '../../../src/patchcore/coreset.ts';
@@ -7,6 +5,7 @@ import type { BenchContext } from '../bench_context.ts';
 import type { Measured } from '../figure.ts';
 import { interleaved, timed } from '../interleaved.ts';
 import { type BareProduct, openBareProduct } from './bare_product.ts';
+import { answerOf } from './forked.ts';
 import { patchRows } from './patch_rows.ts';
 
 interface CoresetSize {
@@ -76,7 +75,9 @@ async function benchSize(
   const product = times.product.map((ms) => ms * scale);
   const plain = times.plain.map((ms) => (ms * picks) / plainPicks);
   const peaks: number[] = [];
-  for (let i = 0; i < repetitions; i++) peaks.push(await peakMib(size, context));
+  for (let i = 0; i < repetitions; i++) {
+    peaks.push(await answerOf<number>('./coreset_memory.ts', [rows, cols, picks, context.threads], signal));
+  }
   const input = peaks.map(() => (4 * rows * cols) / 2 ** 20);
   const reference = { name: 'bare product', values: product };
   return [
@@ -85,15 +86,4 @@ async function benchSize(
     { name: `${name}: plain loop, scaled from ${plainPicks} picks`, unit: 'ms', values: plain, reference },
     { name: `${name}: peak memory`, unit: 'MiB', values: peaks, reference: { name: 'its input', values: input } },
   ];
-}
-
-/** In a process of its own, whose peak nothing else has raised. */
-async function peakMib({ rows, cols, picks }: CoresetSize, { threads, signal }: BenchContext): Promise<number> {
-  signal.throwIfAborted();
-  const module = new URL('./coreset_memory.ts', import.meta.url);
-  const child = fork(module, [rows, cols, picks, threads].map(String), { signal });
-  const answered = Promise.race([once(child, 'message'), once(child, 'disconnect')]);
-  const [[mib]] = await Promise.all([answered, once(child, 'exit')]);
-  if (mib === undefined) throw new Error('The process that measures the memory of a coreset ended without an answer.');
-  return mib as number;
 }

@@ -4,6 +4,7 @@ import type { Measured } from '../figure.ts';
 import { interleaved, timed } from '../interleaved.ts';
 import { p95 } from '../statistics.ts';
 import { type BareRun, type BenchExtractor, benchExtractors } from './bench_extractors.ts';
+import { benchLargeFit } from './large_fits.ts';
 import { residentMib } from './process_memory.ts';
 import { type Served, withService } from './served.ts';
 
@@ -24,6 +25,7 @@ export async function benchFits(context: BenchContext): Promise<void> {
       context.report(`Fits at coreset rate ${coresetRate}, ${extractor.name}`, figures);
     });
   }
+  await benchLargeFit(context);
 }
 
 async function benchExtractor(

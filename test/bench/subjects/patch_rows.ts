@@ -9,8 +9,17 @@ const noise = 0.3;
  * for the same seed. Made in place, because peak memory is measured around it.
  */
 export function patchRows(rows: number, cols: number, seed: number): Matrix {
+  return patchRowStream(cols, seed)(rows);
+}
+
+/** The next so many rows of the same directions at every call. */
+export function patchRowStream(cols: number, seed: number): (rows: number) => Matrix {
   const random = seededRandom(seed);
   const basis = Float32Array.from({ length: directions * cols }, () => random() - 0.5);
+  return (rows) => nextRows(rows, cols, basis, random);
+}
+
+function nextRows(rows: number, cols: number, basis: Float32Array, random: () => number): Matrix {
   const data = new Float32Array(rows * cols);
   for (let row = 0; row < rows; row++) {
     const values = data.subarray(row * cols, (row + 1) * cols);

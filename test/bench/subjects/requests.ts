@@ -1,11 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PartPicture } from '../../parts.ts';
 import type { BenchContext } from '../bench_context.ts';
 import type { Measured } from '../figure.ts';
 import { interleaved, timed } from '../interleaved.ts';
 import { type BareRun, type BenchExtractor, benchExtractors } from './bench_extractors.ts';
 import { benchPicture } from './bench_pictures.ts';
-import { type Served, withService } from './served.ts';
+import { type Ask, type Served, withService } from './served.ts';
 
 interface PictureKind {
   readonly side: number;
@@ -62,11 +62,13 @@ async function benchPictureKind(
   context.tell(name);
   const picture = await benchPicture(side, format);
   await served.calibrateBelow(role, (await served.infer(role, picture)).score);
+  const ask = await served.asking(role, picture);
+  const askPlain = await served.asking(role, picture, { include_heatmap: 'false' });
   const turns = await interleaved(
     {
       bare: timed(bare.run),
-      request: () => askedInSteps(served, picture),
-      plain: timed(() => served.infer(role, picture, { include_heatmap: 'false' })),
+      request: () => askedInSteps(served, ask),
+      plain: timed(() => askPlain()),
     },
     { repetitions: side < longSide ? context.repetitions : context.fewRepetitions, warmup: 2, signal: context.signal },
   );
@@ -76,10 +78,10 @@ async function benchPictureKind(
   const point = { curve: 'picture side', series: `${extractor}, all but network and search`, x: side };
   const lines: readonly Measured[] = [
     { name: `${name}: bare run`, unit: 'ms', values: turns.bare, reference: null },
-    { name, unit: 'ms', values: whole, reference },
-    { name: `${name}: without heatmap`, unit: 'ms', values: turns.plain, reference },
+    { name: `${name}: answered`, unit: 'ms', values: whole, reference },
+    { name: `${name}: answered without heatmap`, unit: 'ms', values: turns.plain, reference },
     {
-      name: `${name}: all but network and search`,
+      name: `${name}: answered, all but network and search`,
       unit: 'ms',
       values: around,
       reference,
@@ -96,7 +98,7 @@ async function benchPictureKind(
     ...lines,
     ...inSteps,
     {
-      name: `${name}: HTTP and waiting`,
+      name: `${name}: answered, HTTP and waiting`,
       unit: 'ms',
       values: rest,
       reference: { name: 'whole request', values: whole },
@@ -105,9 +107,10 @@ async function benchPictureKind(
 }
 
 /** One request and what the service's log says of it. */
-async function askedInSteps({ okng, infer }: Served, picture: PartPicture): Promise<{ ms: number; steps: Steps }> {
+async function askedInSteps({ okng }: Served, ask: Ask): Promise<{ ms: number; steps: Steps }> {
+  const requestId = randomUUID();
   const started = performance.now();
-  const { request_id: requestId } = await infer(role, picture);
+  await ask(requestId);
   const ms = performance.now() - started;
   for (;;) {
     const entry = okng.log.findLast(({ request_id: of, steps }) => of === requestId && steps !== undefined);

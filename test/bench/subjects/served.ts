@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { get, type InferAnswer, postForm, postJson } from '../../e2e/client.ts';
+import { formOf, get, type InferAnswer, postForm, postJson } from '../../e2e/client.ts';
 import { type OkngProcess, startOkng } from '../../e2e/process.ts';
 import { type PartPicture, partPictures, partsMmPerPx } from '../../parts.ts';
 import type { BenchContext } from '../bench_context.ts';
@@ -12,10 +12,15 @@ export interface Served {
   /** Fits `count` pictures, the same ones again where there are fewer. */
   fit(role: string, count: number): Promise<void>;
   infer(role: string, picture: PartPicture, fields?: Readonly<Record<string, string>>): Promise<InferAnswer>;
+  /** The same, as fast as a caller can be: the form is written beforehand, and the answer comes unread. */
+  asking(role: string, picture: PartPicture, fields?: Readonly<Record<string, string>>): Promise<Ask>;
   /** So that a picture of that score has regions. */
   calibrateBelow(role: string, score: number): Promise<void>;
   health(): Promise<void>;
 }
+
+/** @param requestId as the service's log is to call it */
+export type Ask = (requestId?: string) => Promise<ArrayBuffer>;
 
 export interface ServedOptions {
   readonly environment: Readonly<Record<string, string>>;
@@ -64,6 +69,20 @@ function servedBy(okng: OkngProcess): Served {
     },
     infer: (role, picture, fields = {}) =>
       posted('/infer', { ...model(role), ...fields }, [{ ...picture, field: 'image' }]),
+    asking: async (role, picture, fields = {}) => {
+      const all = { ...model(role), mm_per_px: String(partsMmPerPx), ...fields };
+      const form = formOf(all, [{ ...picture, field: 'image' }]);
+      const request = new Request(`${url}/infer`, { method: 'POST', body: form });
+      const type = { 'Content-Type': request.headers.get('content-type') ?? '' };
+      const body = await request.arrayBuffer();
+      return async (requestId) => {
+        const headers = requestId === undefined ? type : { ...type, 'X-Request-Id': requestId };
+        const response = await fetch(request.url, { method: 'POST', body, headers });
+        if (response.status !== 200)
+          throw new Error(`/infer was answered ${response.status}: ${await response.text()}`);
+        return await response.arrayBuffer();
+      };
+    },
     calibrateBelow: async (role, score) => {
       const scores = { ok_scores: [0.8 * score], mm_per_px: partsMmPerPx };
       accepted('/calibrate_ng', await postJson(`${url}/calibrate_ng`, { ...model(role), ...scores }));

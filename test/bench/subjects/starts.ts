@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { BenchContext } from '../bench_context.ts';
+import type { Measured } from '../figure.ts';
 import { interleaved } from '../interleaved.ts';
+import { benchExtractors } from './bench_extractors.ts';
 import { residentMib } from './process_memory.ts';
-import { withService } from './served.ts';
+import { type ServedOptions, withService } from './served.ts';
 
 interface Start {
   readonly ms: number;
@@ -12,12 +14,17 @@ interface Start {
 
 /** From the start of a process to its first answer, against a Node.js that serves one sentence. */
 export async function benchStarts(context: BenchContext): Promise<void> {
-  context.tell('a bare server, light import and full start in turns');
+  context.tell('a bare server, light import and full starts in turns');
+  const extractors = benchExtractors(context);
   const { node, light, full } = await interleaved(
     {
       node: startNode,
-      light: () => startService(context, { BDI_LIGHT_IMPORT: '1' }),
-      full: () => startService(context, { EXTRACTOR: 'embedded' }),
+      light: () => startService(context, { environment: { BDI_LIGHT_IMPORT: '1' } }),
+      full: async () => {
+        const starts: Start[] = [];
+        for (const extractor of extractors) starts.push(await startService(context, extractor));
+        return starts;
+      },
     },
     { repetitions: context.fewRepetitions, signal: context.signal },
   );
@@ -30,15 +37,24 @@ export async function benchStarts(context: BenchContext): Promise<void> {
     { name: 'bare Node.js server: resident memory', unit: 'MiB', values: mib(node), reference: null },
     { name: 'light import: first /health', values: ms(light), ...time },
     { name: 'light import: resident memory', values: mib(light), ...memory },
-    { name: 'full start: ready', values: ms(full), ...time },
-    { name: 'full start: resident memory', values: mib(full), ...memory },
+    ...extractors.flatMap(({ name }, i): readonly Measured[] => {
+      const starts = full.map((round) => round[i] as Start);
+      return [
+        { name: `full start, ${name}: ready`, values: ms(starts), ...time },
+        { name: `full start, ${name}: resident memory`, values: mib(starts), ...memory },
+      ];
+    }),
   ]);
 }
 
 /** Light or not, it answers /health when it counts as started. */
-async function startService(context: BenchContext, environment: Readonly<Record<string, string>>): Promise<Start> {
-  const started = performance.now();
-  return await withService(context, { environment }, async ({ okng, health }) => {
+async function startService(context: BenchContext, { environment, prepare }: ServedOptions): Promise<Start> {
+  let started = performance.now();
+  const preparing = async (modelsDir: string) => {
+    await prepare?.(modelsDir);
+    started = performance.now();
+  };
+  return await withService(context, { environment, prepare: preparing }, async ({ okng, health }) => {
     await health();
     return { ms: performance.now() - started, mib: residentMib(okng.child.pid) };
   });
