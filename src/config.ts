@@ -54,8 +54,10 @@ export interface Config {
   readonly queueLimit: number;
   /** Worker threads that run the network. */
   readonly workers: number;
-  /** Bytes that the patches of one fit may take, counted as often as a fit holds them. */
+  /** Bytes that the patches of one fit or review may take. */
   readonly fitBytes: number;
+  /** Patches that one fit holds at once; beyond them they are thinned. */
+  readonly fitPatches: number;
   /** Of memories kept loaded, in all threads together. */
   readonly bankCacheBytes: number;
   /** Threads inside one run of the network. */
@@ -268,8 +270,14 @@ export const settings = {
   fitMib: setting(
     'BDI_FIT_MIB',
     String(Math.floor(memoryMib / 2)),
-    'MiB that the patches of one fit may take (half of the memory); a fit from more pictures is refused.',
+    'MiB that the patches of one fit or review may take (half of the memory); one of more pictures is refused.',
     integer(1, 16_777_216),
+  ),
+  fitPatches: setting(
+    'BDI_FIT_PATCHES',
+    '400000',
+    'Patches that one fit holds at once; of more pictures they are thinned as they come, and the answer says how well.',
+    integer(1000, 100_000_000),
   ),
   bankCacheMib: setting(
     'BDI_BANK_CACHE_MIB',
@@ -403,6 +411,7 @@ export function loadConfig(
     maxBodyBytes: read('maxBodyMib') * 1024 * 1024,
     maxPixels: read('maxMegapixels') * 1_000_000,
     fitBytes: read('fitMib') * 1024 * 1024,
+    fitPatches: read('fitPatches'),
     bankCacheBytes: read('bankCacheMib') * 1024 * 1024,
     queueLimit: read('queueLimit'),
     workers,

@@ -216,6 +216,8 @@ export async function createService(
       grid: extractor.grid,
       maxPixels: config.maxPixels,
       modelsDir: memoriesDir,
+      // Pictures are decoded in the same pool of four: as many decodes at once would keep every heatmap waiting.
+      packInPool: pixelWorkers < 4,
     },
     network: {
       source,
@@ -273,6 +275,7 @@ export async function createService(
     coresetRate: config.coresetRate,
     positionBytes: config.positionBytes,
     fitBytes: config.fitBytes,
+    fitPatches: config.fitPatches,
     scoreRule,
     okngVersion: version,
     stop: stop.signal,

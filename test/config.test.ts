@@ -38,6 +38,7 @@ const given: readonly (readonly [env: string, text: string, key: keyof Config, v
   ['BDI_AUDIT', 'on', 'audit', true],
   ['BDI_AUDIT_MIB', '5', 'auditFileBytes', 5 * 1024 * 1024],
   ['BDI_FIT_MIB', '11', 'fitBytes', 11 * 1024 * 1024],
+  ['BDI_FIT_PATCHES', '5000', 'fitPatches', 5000],
   ['BDI_BANK_CACHE_MIB', '9', 'bankCacheBytes', 9 * 1024 * 1024],
   ['BDI_LIGHT_IMPORT', '1', 'lightImport', true],
   ['BDI_MAX_BODY_MIB', '7', 'maxBodyBytes', 7 * 1024 * 1024],

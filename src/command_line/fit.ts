@@ -23,8 +23,13 @@ const calibrationAdvice: Record<FitReport['calibration'], string | null> = {
   damaged: 'The calibration file is damaged: calibrate again.',
 };
 
-function remarks({ positionWeight, suspects }: FitReport): readonly string[] {
+function remarks({ positionWeight, suspects, thinned }: FitReport): readonly string[] {
   return [
+    ...(thinned === null
+      ? []
+      : [
+          `The memory was chosen among ${thinned.patchesKept} of the patches (BDI_FIT_PATCHES); each of the others is at most ${(Math.ceil(thinned.radius * 1000) / 1000).toFixed(3)} from one of these.`,
+        ]),
     ...(positionWeight > 0
       ? [`The parts lie alike: patches are also compared by their place, with weight ${positionWeight.toFixed(2)}.`]
       : []),

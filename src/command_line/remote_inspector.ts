@@ -128,6 +128,12 @@ function pictureField({ name, bytes }: NamedBytes) {
   return { name: basename(name), bytes };
 }
 
+/** A service that cannot thin does not say that it did not. */
+function thinnedOf({ thinned }: Partial<Pick<FitAnswer, 'thinned'>>): FitReport['thinned'] {
+  if (thinned == null) return null;
+  return { patchesSeen: thinned.patches_seen, patchesKept: thinned.patches_kept, radius: thinned.radius };
+}
+
 function fitReport(answer: FitAnswer, pictures: readonly NamedBytes[]): FitReport {
   const leftOut = pictures.map(({ name }, i) => ({ name, score: answer.leave_one_out_scores[i] ?? null }));
   return {
@@ -137,6 +143,7 @@ function fitReport(answer: FitAnswer, pictures: readonly NamedBytes[]): FitRepor
     grid: { rows: answer.token_shape[0], cols: answer.token_shape[1] },
     coresetRateRequested: answer.coreset_rate_requested,
     coresetRateApplied: answer.coreset_rate_applied,
+    thinned: thinnedOf(answer),
     mmPerPx: answer.mm_per_px,
     extractorName: answer.extractor,
     scoreMode: answer.score_mode,

@@ -42,6 +42,11 @@ function fitBody(key: FitRequest['key'], report: FitReport) {
     token_shape: [report.grid.rows, report.grid.cols],
     coreset_rate_requested: report.coresetRateRequested,
     coreset_rate_applied: report.coresetRateApplied,
+    thinned: report.thinned && {
+      patches_seen: report.thinned.patchesSeen,
+      patches_kept: report.thinned.patchesKept,
+      radius: report.thinned.radius,
+    },
     n_images: report.pictures,
     mm_per_px: report.mmPerPx,
     extractor: report.extractorName,

@@ -30,6 +30,18 @@ export const fitOkResponse = z.object({
   token_shape: z.tuple([z.number().int(), z.number().int()]).meta({ description: 'Patch rows and columns.' }),
   coreset_rate_requested: z.number(),
   coreset_rate_applied: z.number(),
+  thinned: z
+    .object({
+      patches_seen: z.number().int(),
+      patches_kept: z.number().int(),
+      radius: z.number().meta({
+        description: 'Every patch seen lies at most this far from one that was kept: Euclidean, of unit rows, 0 to 2.',
+      }),
+    })
+    .nullable()
+    .meta({
+      description: 'What the coreset was chosen from if the patches were more than BDI_FIT_PATCHES; else null.',
+    }),
   n_images: z.number().int().min(1),
   mm_per_px: z.number(),
   extractor: z.string(),

@@ -1,6 +1,6 @@
 import type { InspectionError } from '../errors.ts';
 import type { ExtractorInfo } from '../extractors/extractor.ts';
-import { selectRows } from '../patchcore/matrix.ts';
+import { type Matrix, selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
 import { type ShapeSpec, shapeKind } from '../patchcore/roi_mask.ts';
 import type { DatasetStore, SampleEntry } from '../store/dataset_store.ts';
@@ -44,6 +44,8 @@ export interface EmbedHooks {
   readonly onProgress?: (done: number, total: number) => void;
   /** Milliseconds as they are spent, by step. */
   readonly onStep?: ((step: string, ms: number) => void) | undefined;
+  /** Takes the patches of each picture as they come: their cells, ascending, and their embeddings, raw. */
+  readonly onPatches: (cells: Int32Array, embeddings: Matrix) => Promise<void>;
   /** Called between two pictures: throws when the work is to end. */
   readonly requireWanted: () => void;
   /** Takes what is wrong with one picture; the others go on. Absent: it ends the work. */
@@ -60,10 +62,10 @@ interface OpenedPicture {
 
 /**
  * Embeds pictures one after another: the next is read and decoded beside the network, and inspections that come in
- * meanwhile wait for one picture at most. Of a picture with a ROI only the patches are kept that have a say inside it.
+ * meanwhile wait for one picture at most. Of a picture with a ROI only the patches that have a say inside it are handed on.
  *
  * @returns those without fault, in their order
- * @throws InspectionError what `open` and the steps throw; `empty_mask` and `invalid_shape` name the picture
+ * @throws InspectionError what `open`, the steps and `onPatches` throw; `empty_mask` and `invalid_shape` name the picture
  */
 export async function embedPictures(
   parts: EmbedParts,
@@ -115,22 +117,19 @@ async function embedPicture(
   { vision, extractor }: EmbedParts,
   name: string,
   { prepared, sha256, shape, cells }: OpenedPicture,
-  { onStep }: EmbedHooks,
+  { onStep, onPatches }: EmbedHooks,
 ): Promise<FitPicture> {
   onStep?.('decode', prepared.decodeMs);
   onStep?.('prepare', prepared.prepareMs);
   const { size, frame, brightness } = prepared;
   const { embeddings, extractMs } = await vision.embed(prepared).finally(() => vision.release(prepared));
   onStep?.('extract', extractMs);
-  const picture = { name, sha256, size, frame, brightness, shape };
-  if (cells === undefined) return { ...picture, embeddings };
-  const rows = new Map(Array.from(cellsInFrame(extractor.grid, frame), (cell, row) => [cell, row]));
-  return {
-    ...picture,
-    cells,
-    embeddings: selectRows(
-      embeddings,
-      Int32Array.from(cells, (cell) => rows.get(cell) as number),
-    ),
-  };
+  const touched = cellsInFrame(extractor.grid, frame);
+  if (cells === undefined) await onPatches(touched, embeddings);
+  else {
+    const rows = new Map(Array.from(touched, (cell, row) => [cell, row]));
+    const wanted = cells.map((cell) => rows.get(cell) as number);
+    await onPatches(cells, selectRows(embeddings, wanted));
+  }
+  return { name, sha256, size, frame, brightness, shape };
 }

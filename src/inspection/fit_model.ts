@@ -55,6 +55,8 @@ export interface FitReport {
   readonly grid: PatchGrid;
   readonly coresetRateRequested: number;
   readonly coresetRateApplied: number;
+  /** What the coreset was chosen from when the patches were too many to be held at once; null: from every patch. */
+  readonly thinned: { readonly patchesSeen: number; readonly patchesKept: number; readonly radius: number } | null;
   readonly mmPerPx: number;
   readonly extractorName: string;
   readonly scoreMode: ScoreMode;
@@ -107,10 +109,16 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
   parts.fitting.set(place.npzPath, key.recipeId);
   try {
     await requireScale(models, key.recipeId, mmPerPx);
-    const pictures = await embedForFit(parts, await sourcesOf(parts, request), hooks);
+    const embedded = await embedForFit(
+      parts,
+      await sourcesOf(parts, request),
+      request.keepAll ? 'all_in_memory' : 'thinned',
+      hooks,
+    );
+    const { pictures } = embedded;
     const generation = await nextGeneration(parts, place);
     const positions = request.positions !== false;
-    const order = { key, mmPerPx, pictures, keepAll: request.keepAll, scoreMode, positions, generation };
+    const order = { key, mmPerPx, embedded, keepAll: request.keepAll, scoreMode, positions, generation };
     const fitted = await learnMemory(parts, order, hooks);
 
     const writeStarted = performance.now();
@@ -123,6 +131,11 @@ export async function fitModel(parts: FitParts, request: FitRequest, hooks: FitH
       grid: extractor.grid,
       coresetRateRequested: request.keepAll ? 1 : parts.coresetRate,
       coresetRateApplied: fitted.coresetRateApplied,
+      thinned: fitted.thinned && {
+        patchesSeen: fitted.thinned.patches_seen,
+        patchesKept: fitted.thinned.patches_kept,
+        radius: fitted.thinned.radius,
+      },
       mmPerPx,
       extractorName: extractor.name,
       scoreMode,

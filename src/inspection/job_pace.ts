@@ -2,8 +2,12 @@
 export interface Pace {
   readonly step: string;
   readonly total: number;
-  /** When the step began. */
+  /** When the step began, or went on after another. */
   readonly sinceMs: number;
+  /** How much of it had been done then. */
+  readonly doneBefore: number;
+  /** How much was done of every step so far. */
+  readonly doneOf: Readonly<Record<string, number>>;
   readonly first: Report;
   readonly last: Report;
 }
@@ -26,8 +30,13 @@ export function withReport(
   startedMs: number,
 ): Pace {
   const report = { done, atMs: nowMs };
-  if (before?.step === step && before.total === total && done >= before.last.done) return { ...before, last: report };
-  return { step, total, sinceMs: before?.last.atMs ?? startedMs, first: report, last: report };
+  const doneOf = { ...before?.doneOf, [step]: done };
+  if (before?.step === step && before.total === total && done >= before.last.done) {
+    return { ...before, last: report, doneOf };
+  }
+  const goesOn = before !== null && before.step !== step;
+  const doneBefore = goesOn ? Math.min(done, before.doneOf[step] ?? 0) : 0;
+  return { step, total, sinceMs: before?.last.atMs ?? startedMs, doneBefore, doneOf, first: report, last: report };
 }
 
 /**
@@ -35,8 +44,9 @@ export function withReport(
  * may have loaded a network. With one report only, at the pace up to it; null while nothing is done. Counts down between
  * two reports, not below 0.
  */
-export function etaSeconds({ total, sinceMs, first, last }: Pace, nowMs: number): number | null {
-  const [from, pieces] = last.done > first.done ? [first.atMs, last.done - first.done] : [sinceMs, first.done];
+export function etaSeconds({ total, sinceMs, doneBefore, first, last }: Pace, nowMs: number): number | null {
+  const hasTwo = last.done > first.done;
+  const [from, pieces] = hasTwo ? [first.atMs, last.done - first.done] : [sinceMs, first.done - doneBefore];
   if (total <= last.done) return 0;
   if (pieces === 0) return null;
   const leftMs = ((last.atMs - from) / pieces) * (total - last.done);

@@ -2,6 +2,12 @@ import { InspectionError } from '../errors.ts';
 import type { ExtractorInfo } from '../extractors/extractor.ts';
 import type { ScoreMode } from '../patchcore/image_score.ts';
 import { suspectPictures } from '../patchcore/leave_one_out.ts';
+import {
+  type CollectedPatches,
+  createPatchCollection,
+  type PatchCollectionOrder,
+  patchRoom,
+} from '../patchcore/patch_collection.ts';
 import type { ModelKey } from '../store/places.ts';
 import type { FitPicture, FittedMemory, Vision } from '../workers/vision.ts';
 import { type EmbedHooks, embedPictures, type PictureSource } from './embed_pictures.ts';
@@ -9,8 +15,8 @@ import type { ScoreRule } from './score_rule.ts';
 
 /** How long work tells of itself, and how it is ended. */
 export interface FitHooks {
-  /** `pictures` counts embedded pictures, `coreset` picks. */
-  readonly onProgress?: (phase: 'pictures' | 'coreset', done: number, total: number) => void;
+  /** `pictures` counts embedded pictures, `thinning` groups of their patches, `coreset` picks. */
+  readonly onProgress?: (phase: 'pictures' | 'thinning' | 'coreset', done: number, total: number) => void;
   /** Milliseconds as they are spent, by step. */
   readonly onStep?: (step: string, ms: number) => void;
   /** Aborts when nobody waits for the fit any more: it is given up between two steps and nothing is changed. */
@@ -24,6 +30,8 @@ export interface LearnParts {
   readonly positionBytes: number;
   /** What the patches of one fit may take. */
   readonly fitBytes: number;
+  /** Patches that are held at once; beyond them, patches are thinned as they come. Infinity: never. */
+  readonly fitPatches: number;
   readonly scoreRule: ScoreRule;
   readonly okngVersion: string;
   /** Aborts when the service shuts down. */
@@ -31,11 +39,18 @@ export interface LearnParts {
   readonly now: () => Date;
 }
 
+/** Good pictures that have been embedded. */
+export interface EmbeddedPictures {
+  /** Without those that had a fault. */
+  readonly pictures: readonly FitPicture[];
+  readonly patches: CollectedPatches;
+}
+
 export interface LearnOrder {
   readonly key: ModelKey;
   readonly mmPerPx: number;
-  /** At least one; their embeddings are given away. */
-  readonly pictures: readonly FitPicture[];
+  /** At least one; their patches are given away. */
+  readonly embedded: EmbeddedPictures;
   readonly keepAll: boolean;
   readonly scoreMode: ScoreMode;
   /** Compare by position where the pictures allow it. */
@@ -51,6 +66,15 @@ export interface LeftOutPicture {
   readonly score: number;
 }
 
+/** What becomes of more patches than `fitPatches`: they are thinned; all are held; all are held and become the memory. */
+export type Keeping = 'thinned' | 'all' | 'all_in_memory';
+
+/**
+ * How often a patch is held: a memory of all of them stands beside them once more, and in the bytes of its two files. A
+ * coreset is a small part.
+ */
+const heldTimes: Readonly<Record<Keeping, number>> = { thinned: 1, all: 1, all_in_memory: 4 };
+
 /**
  * Good pictures → their patch embeddings, one after another. Gives up between two when the caller or the service does.
  *
@@ -58,44 +82,79 @@ export interface LeftOutPicture {
  * @throws InspectionError `invalid_value` for more pictures than may be held in memory; what `embedPictures` throws; `request_aborted`, `shutting_down`
  */
 export async function embedForFit(
-  { vision, extractor, scoreRule, stop, fitBytes }: LearnParts,
+  parts: LearnParts,
   sources: readonly PictureSource[],
+  keeping: Keeping,
   { onProgress, onStep, signal }: FitHooks,
   onFault?: EmbedHooks['onFault'],
-): Promise<readonly FitPicture[]> {
-  requireMemoryFor(sources.length, extractor, fitBytes);
-  return await embedPictures({ vision, extractor, sigmaPx: scoreRule.sigmaPx }, sources, {
+): Promise<EmbeddedPictures> {
+  const { vision, extractor, scoreRule, stop } = parts;
+  const order = patchCounts(sources.length, keeping, parts);
+  requireMemoryFor(order, keeping, parts);
+  const requireWanted = () => {
+    if (stop.aborted) throw abandoned();
+    if (signal?.aborted === true)
+      throw new InspectionError('request_aborted', 'The caller is gone; the fit was given up.');
+  };
+  const patches = createPatchCollection({
+    ...order,
+    thin: async (group, size) => {
+      requireWanted();
+      const started = performance.now();
+      try {
+        return await vision.thin(group, size, signal);
+      } catch (error) {
+        // What a shutdown ended was aborted as well.
+        requireWanted();
+        throw error;
+      } finally {
+        onStep?.('thinning', performance.now() - started);
+      }
+    },
+    onThinning: (done, total) => onProgress?.('thinning', done, total),
+  });
+  const pictures = await embedPictures({ vision, extractor, sigmaPx: scoreRule.sigmaPx }, sources, {
     onProgress: (done, total) => onProgress?.('pictures', done, total),
     onStep,
     onFault,
-    requireWanted: () => {
-      if (stop.aborted) throw abandoned();
-      if (signal?.aborted === true)
-        throw new InspectionError('request_aborted', 'The caller is gone; the fit was given up.');
-    },
+    onPatches: patches.add,
+    requireWanted,
   });
+  return { pictures, patches: patches.collected() };
 }
 
-/** What a fit takes of each patch: the rows as they come, and all of them in one matrix. */
-const heldTimes = 2;
+type PatchCounts = Pick<PatchCollectionOrder, 'pictures' | 'cells' | 'mostPatches'>;
+
+function patchCounts(pictures: number, keeping: Keeping, { extractor: { grid }, fitPatches }: LearnParts): PatchCounts {
+  const mostPatches = keeping === 'thinned' ? fitPatches : Number.POSITIVE_INFINITY;
+  return { pictures, cells: grid.rows * grid.cols, mostPatches };
+}
 
 /** Before the first picture is looked at: the system would end the whole service, in the middle of it. */
-function requireMemoryFor(pictures: number, { grid, width }: ExtractorInfo, fitBytes: number): void {
+function requireMemoryFor(order: PatchCounts, keeping: Keeping, { extractor, fitBytes }: LearnParts): void {
+  const { pictures, cells, mostPatches } = order;
   // Only the loaded model tells; those that `okng model add` makes say it on their card.
-  if (width === null) return;
-  const bytesEach = grid.rows * grid.cols * width * Float32Array.BYTES_PER_ELEMENT * heldTimes;
-  if (pictures * bytesEach <= fitBytes) return;
+  if (extractor.width === null) return;
+  const bytesEach = extractor.width * Float32Array.BYTES_PER_ELEMENT * heldTimes[keeping];
+  const room = patchRoom(order);
+  if (room * bytesEach <= fitBytes) return;
   const inMib = (bytes: number) => Math.ceil(bytes / (1024 * 1024));
+  const enough = Math.floor(fitBytes / (bytesEach * cells));
+  const advice = [
+    'Choose fewer, as different as good parts are',
+    ...(room === mostPatches ? [`lower BDI_FIT_PATCHES (${mostPatches})`] : []),
+    ...(keeping === 'all_in_memory' ? ['fit without memory_fit'] : []),
+  ];
   throw new InspectionError(
     'invalid_value',
-    `${pictures} pictures take up to ${inMib(pictures * bytesEach)} MiB while they are learned, and BDI_FIT_MIB allows ${inMib(fitBytes)}: enough for ${Math.floor(fitBytes / bytesEach)} pictures. Choose fewer, as different as good parts are, or raise it.`,
+    `${pictures} pictures take up to ${inMib(room * bytesEach)} MiB while they are learned, and BDI_FIT_MIB allows ${inMib(fitBytes)}: enough for ${enough} pictures. ${advice.join(', ')}, or raise it.`,
   );
 }
 
 /**
  * Patch embeddings → the files of a memory, not yet written.
  *
- * Cost: patches · picks · width multiplications. Holds every patch twice.
+ * Cost: patches · picks · width multiplications. Holds the patches once, and three times the memory's own rows.
  *
  * @throws InspectionError `request_aborted`, `shutting_down`
  */
@@ -106,7 +165,7 @@ export async function learnMemory(parts: LearnParts, order: LearnOrder, hooks: F
   try {
     const fitted = await parts.vision.fit(
       {
-        pictures: order.pictures,
+        ...order.embedded,
         mostLeftOut: order.mostLeftOut,
         scoreMode: order.scoreMode,
         scorePercentile: scoreRule.percentile,

@@ -29,9 +29,10 @@ export interface DatasetReview {
  * Looks for bad pictures among the stored OK samples before they are learned: each is scored by what the others would make of
  * it. Learns them as a fit would, every sample scored, and throws the memory away; the model that serves stays as it is.
  *
- * Cost: that of a fit from the dataset, and for more than 60 samples a map for each of them.
+ * Cost: that of a fit from the dataset, and for more than 60 samples a map for each of them. Holds every patch.
  *
- * @throws InspectionError `insufficient_ok_samples` for fewer than two that can be read; `request_aborted`, `shutting_down`
+ * @throws InspectionError `insufficient_ok_samples` for fewer than two that can be read; `invalid_value` for more than may be
+ *   held in memory; `request_aborted`, `shutting_down`
  */
 export async function reviewDataset(
   parts: LearnParts & { readonly datasets: DatasetStore },
@@ -42,16 +43,18 @@ export async function reviewDataset(
   requireTwo(ok.length, ok.length);
   const errors: DatasetReview['errors'][number][] = [];
   const sources = sampleSources(parts.datasets, key, ok, wholePicture);
-  const pictures = await embedForFit(parts, sources, hooks, (filename, { message }) =>
+  // To score a picture takes all its patches, and every picture is to be scored.
+  const embedded = await embedForFit(parts, sources, 'all', hooks, (filename, { message }) =>
     errors.push({ label: 'ok', filename, error: message }),
   );
+  const { pictures } = embedded;
   requireTwo(pictures.length, ok.length);
   const fitted = await learnMemory(
     parts,
     {
       key: { ...key, modelKey: key.roiId },
       mmPerPx: 1,
-      pictures,
+      embedded,
       keepAll: false,
       scoreMode: parts.scoreRule.mode,
       positions: true,

@@ -37,6 +37,8 @@ export interface MemoryMetadata {
   readonly coreset_rate_requested: number;
   readonly coreset_rate_applied: number;
   readonly coreset_size: number;
+  /** Absent: the coreset was chosen from every patch. */
+  readonly thinned?: ThinnedPatches | undefined;
   /** How the score of a picture is made of the distances. */
   readonly k: number;
   readonly score_percentile: number;
@@ -49,6 +51,14 @@ export interface MemoryMetadata {
   readonly generation: number;
   /** ISO 8601 in UTC. */
   readonly fitted_at_utc: string;
+}
+
+/** Of more patches than a fit holds at once (`BDI_FIT_PATCHES`) only some were there to choose from. */
+export interface ThinnedPatches {
+  readonly patches_seen: number;
+  readonly patches_kept: number;
+  /** Every patch seen lies at most this far from one that was kept. */
+  readonly radius: number;
 }
 
 /** A good picture that a memory was fitted from. */
@@ -140,6 +150,10 @@ const metadataSchema = z.looseObject({
   coreset_rate_requested: positive,
   coreset_rate_applied: positive,
   coreset_size: count,
+  thinned: z
+    .object({ patches_seen: z.number(), patches_kept: z.number(), radius: z.number() })
+    .optional()
+    .catch(undefined),
   k: count,
   score_percentile: z.number().optional().catch(undefined),
   blur_sigma: z.number().optional().catch(undefined),

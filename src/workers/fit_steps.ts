@@ -1,11 +1,12 @@
+import { normalizeRowsInPlace } from '../kernels/row_loops.ts';
 import { createOnnxProducts } from '../neighbors/onnx_products.ts';
 import { anomalyMap } from '../patchcore/anomaly_map.ts';
 import { coresetSize, type DotProducts } from '../patchcore/coreset.ts';
-import type { PatchGrid } from '../patchcore/grid.ts';
 import { imageScore, topShareScore } from '../patchcore/image_score.ts';
 import { createLeaveOneOut, visitAllPairs } from '../patchcore/leave_one_out.ts';
-import { concatRows, normalizeRows, selectRows, type UnitRowMatrix } from '../patchcore/matrix.ts';
-import { buildMemoryBank, cellsInFrame } from '../patchcore/memory_bank.ts';
+import { createMatrix, type Matrix, selectRows, trustUnitRows, type UnitRowMatrix } from '../patchcore/matrix.ts';
+import { buildMemoryBank } from '../patchcore/memory_bank.ts';
+import { evenlySpread, mostLeftOut } from '../patchcore/patch_collection.ts';
 import {
   createPositionMemory,
   matchSamples,
@@ -18,6 +19,7 @@ import {
   samplePatches,
 } from '../patchcore/position_memory.ts';
 import { resolveShape, roiMask, shapeKind } from '../patchcore/roi_mask.ts';
+import { type ThinnedRows, thinRows } from '../patchcore/thinning.ts';
 import { encodeMemory } from '../store/model_memory.ts';
 import type { FitOrder, FitPicture, FittedMemory } from './vision.ts';
 
@@ -26,9 +28,6 @@ export interface FitStepHooks {
   readonly shouldStop?: () => boolean;
 }
 
-/** Pictures that get a leave-one-out score; more would say the same and take longer. */
-const mostLeftOut = 60;
-
 /** Pairs of patches that leave-one-out may look at where every patch is kept and no coreset has looked at them already. */
 const mostPairs = 2e9;
 
@@ -36,8 +35,11 @@ const mostPairs = 2e9;
 const samplesForWeight = 512;
 
 /**
- * Patch embeddings of good pictures → memory bank, position memory, leave-one-out scores, and the bytes of the files.
- * Blocks its thread for the whole time, but for the matrix products.
+ * Patch embeddings of good pictures → memory bank, position memory, leave-one-out scores, and the bytes of the files. The
+ * embeddings become unit rows where they lie. Blocks its thread for the whole time, but for the matrix products.
+ *
+ * Of thinned patches the coreset has as many rows as of all, or all that are left; leave-one-out scores and positions are
+ * those of the pictures that are whole, against what is left of the others.
  *
  * @throws InspectionError `request_aborted` when `shouldStop` says so
  */
@@ -46,23 +48,24 @@ export async function fitMemory(
   products: DotProducts,
   hooks: FitStepHooks = {},
 ): Promise<FittedMemory> {
-  const unit = normalizeRows(concatRows(order.pictures.map(({ embeddings }) => embeddings)));
-  const sources = sourcesOf(order.pictures, order.grid);
-  const size = coresetSize(unit.rows, order.coresetRate);
+  const { rows, cols, data, sources, thinning } = order.patches;
+  const unit = unitRows(createMatrix(rows, cols, data.subarray(0, rows * cols)));
+  const embeddings = thinning?.seen ?? rows;
+  const whole = thinning?.whole ?? evenlySpread(order.pictures.length, order.pictures.length);
+  const size = Math.min(rows, coresetSize(embeddings, order.coresetRate));
   const leaveOneOut = createLeaveOneOut(unit, sources, size);
-  const bank = await buildMemoryBank(unit, order.coresetRate, products, {
+  const bank = await buildMemoryBank(unit, size / rows, products, {
     ...hooks,
     onProducts: leaveOneOut.onProducts,
   });
   const most = order.mostLeftOut ?? mostLeftOut;
-  let scored = spread(order.pictures.length, most);
-  if (size === unit.rows) {
-    const perPicture = unit.rows * (unit.rows / order.pictures.length);
-    scored = spread(order.pictures.length, Math.min(most, Math.floor(mostPairs / perPicture)));
-    const rows = rowsOfPictures(sources, scored);
-    await visitAllPairs(unit, rows, products, leaveOneOut.onProducts, hooks);
+  let scored = spread(whole, most);
+  if (size === rows) {
+    const perPicture = rows * (embeddings / order.pictures.length);
+    scored = spread(whole, Math.min(most, Math.floor(mostPairs / perPicture)));
+    await visitAllPairs(unit, rowsOfPictures(sources, scored), products, leaveOneOut.onProducts, hooks);
   }
-  const position = await choosePositions(order, unit, sources, products);
+  const position = await choosePositions(order, unit, whole, products);
   const leftOutScores = new Array<number | null>(order.pictures.length).fill(null);
   if (order.pictures.length > 1) {
     for (const picture of scored) {
@@ -70,6 +73,8 @@ export async function fitMemory(
       leftOutScores[picture] = await scoreLeftOut(order, unit, sources, picture, distances, position, products);
     }
   }
+  const coresetRateApplied = size / embeddings;
+  const thinned = thinning === null ? null : { patches_seen: embeddings, patches_kept: rows, radius: thinning.radius };
   const encoded = encodeMemory({
     bank: bank.rows,
     grid: order.grid,
@@ -81,10 +86,11 @@ export async function fitMemory(
     metadata: {
       ...order.about,
       n_images: order.pictures.length,
-      n_embeddings: bank.embeddings,
+      n_embeddings: embeddings,
       coreset_size: bank.rows.rows,
       coreset_rate_requested: order.coresetRate,
-      coreset_rate_applied: bank.rateApplied,
+      coreset_rate_applied: coresetRateApplied,
+      thinned: thinned ?? undefined,
       score_mode: order.scoreMode,
       pictures: order.pictures.map(({ name, sha256, size: { height, width }, shape, frame, brightness }, i) => ({
         name,
@@ -101,47 +107,57 @@ export async function fitMemory(
   });
   return {
     encoded,
-    embeddings: bank.embeddings,
+    embeddings,
     coresetSize: bank.rows.rows,
-    coresetRateApplied: bank.rateApplied,
+    coresetRateApplied,
+    thinned,
     positionWeight: position?.weight ?? 0,
     leftOutScores,
   };
 }
 
-function sourcesOf(pictures: readonly FitPicture[], grid: PatchGrid): PatchSources {
-  const cells = pictures.map(({ cells, frame }) => cells ?? cellsInFrame(grid, frame));
-  return {
-    picture: Int32Array.from(cells.flatMap((of, picture) => Array.from(of, () => picture))),
-    cell: Int32Array.from(cells.flatMap((of) => [...of])),
-  };
+/** Where they lie: patches of many pictures are too many to be there twice. */
+function unitRows(raw: Matrix): UnitRowMatrix {
+  normalizeRowsInPlace(raw);
+  return trustUnitRows(raw);
 }
 
-/** At most `most` of `count` numbers from 0, evenly spread. */
-function spread(count: number, most: number): readonly number[] {
-  const taken = Math.max(0, Math.min(count, most));
-  return Array.from({ length: taken }, (_, i) => Math.floor((i * count) / taken));
+/** At most `most` of the pictures, evenly spread. */
+function spread(pictures: Int32Array, most: number): Int32Array {
+  return evenlySpread(pictures.length, most).map((i) => pictures[i] as number);
 }
 
-function rowsOfPictures(sources: PatchSources, pictures: readonly number[]): Int32Array {
+function rowsOfPictures(sources: PatchSources, pictures: Iterable<number>): Int32Array {
   const wanted = new Set(pictures);
   const rows: number[] = [];
   for (const [row, picture] of sources.picture.entries()) if (wanted.has(picture)) rows.push(row);
   return Int32Array.from(rows);
 }
 
-/** The position memory, if the pictures show that positions can be trusted. */
+/**
+ * The position memory, if the pictures show that positions can be trusted. Where patches were thinned, the pictures that are
+ * whole are asked alone: thinning would make far matches of near ones.
+ */
 async function choosePositions(
-  { pictures, grid, positionBytes }: FitOrder,
+  { patches: { sources, thinning }, grid, positionBytes }: FitOrder,
   unit: UnitRowMatrix,
-  sources: PatchSources,
+  whole: Int32Array,
   products: DotProducts,
 ): Promise<PositionMemory | null> {
-  const chosen = positionPictures(pictures.length, grid, unit.cols, positionBytes);
+  const chosen = positionPictures(whole.length, grid, unit.cols, positionBytes).map((i) => whole[i] as number);
   if (chosen.length === 0) return null;
-  const sample = samplePatches(unit.rows, samplesForWeight);
-  const weight = positionWeight(pictures.length, await matchSamples(unit, sources, grid, sample, products));
+  const asked = thinning === null ? { unit, sources } : patchesOf(whole, unit, sources);
+  const sample = samplePatches(asked.unit.rows, samplesForWeight);
+  const matches = await matchSamples(asked.unit, asked.sources, grid, sample, products);
+  const weight = positionWeight(whole.length, matches);
   return weight === 0 ? null : createPositionMemory(unit, sources, chosen, grid, weight);
+}
+
+function patchesOf(pictures: Int32Array, unit: UnitRowMatrix, sources: PatchSources) {
+  const rows = rowsOfPictures(sources, pictures);
+  const picture = rows.map((row) => sources.picture[row] as number);
+  const cell = rows.map((row) => sources.cell[row] as number);
+  return { unit: selectRows(unit, rows), sources: { picture, cell } };
 }
 
 async function scoreLeftOut(
@@ -183,9 +199,23 @@ export async function fitWithProducts(
   settings: FitSettings,
   hooks?: FitStepHooks,
 ): Promise<FittedMemory> {
+  return await withProducts(settings, (products) => fitMemory(order, products, hooks));
+}
+
+/** {@link thinRows} of raw patches, which it makes unit rows where they lie, with a session as {@link fitWithProducts}. */
+export async function thinWithProducts(
+  patches: Matrix,
+  size: number,
+  settings: FitSettings,
+  hooks: Pick<FitStepHooks, 'shouldStop'> = {},
+): Promise<ThinnedRows> {
+  return await withProducts(settings, (products) => thinRows(unitRows(patches), size, products, hooks));
+}
+
+async function withProducts<T>(settings: FitSettings, work: (products: DotProducts) => Promise<T>): Promise<T> {
   const { products, dispose } = await createOnnxProducts(settings);
   try {
-    return await fitMemory(order, products, hooks);
+    return await work(products);
   } finally {
     await dispose();
   }

@@ -1,10 +1,14 @@
 import { workerData } from 'piscina';
-import { type FitSettings, fitWithProducts } from './fit_steps.ts';
+import type { Matrix } from '../patchcore/matrix.ts';
+import { type FitSettings, fitWithProducts, thinWithProducts } from './fit_steps.ts';
 import { moved, settleUntil, type WorkerStart } from './outcome.ts';
 import type { FitOrder } from './vision.ts';
 
 const { settings, closing } = workerData as WorkerStart<FitSettings>;
 const settle = settleUntil(closing);
+
+export const thin = ({ patches, size }: { patches: Matrix; size: number }) =>
+  settle(() => thinWithProducts(patches, size, settings, { shouldStop: () => Atomics.load(closing, 0) !== 0 }));
 
 /** `gauge` is shared with the caller: [done, total, stop]. */
 export const fit = async ({ order, gauge }: { order: FitOrder; gauge: Int32Array }) =>

@@ -1,4 +1,4 @@
-import { fitWithProducts } from './fit_steps.ts';
+import { fitWithProducts, thinWithProducts } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
 import {
   drawPicture,
@@ -30,7 +30,7 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     describe: network.describe,
     draw: async (order, signal) => {
       requireCaller(signal);
-      return drawPicture(order);
+      return await drawPicture(order, settings.pixels);
     },
     prove: async (bytes, name, signal) => {
       requireCaller(signal);
@@ -40,6 +40,10 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     thumbnail: (bytes, name, maxSide) => thumbnailOf(bytes, name, maxSide, settings.pixels),
     mask: (bytes, name) => maskOf(bytes, name, settings.pixels),
     repairIndex: (place) => repairIndex(place, settings.pixels),
+    thin: async (patches, size, signal) => {
+      requireCaller(signal);
+      return await thinWithProducts(patches, size, settings.network);
+    },
     fit: async (order, hooks = {}) =>
       fitWithProducts(order, settings.network, {
         ...(hooks.onProgress !== undefined && { onProgress: hooks.onProgress }),

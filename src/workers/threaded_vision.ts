@@ -42,7 +42,7 @@ const gaugeIntervalMs = 200;
 
 /**
  * The steps in three pools of threads: one for pixels (stateless), one for the network and the banks (each thread owns
- * its session), one thread for coresets, which take seconds to minutes and must not stand in the way of inspections.
+ * its session), one thread for fits, which take seconds to minutes and must not stand in the way of inspections.
  * Pools and what they load come up on first use.
  */
 export function threadedVision(settings: ThreadedVisionSettings): Vision {
@@ -120,7 +120,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
         fitting,
         'fit',
         { order, gauge },
-        { give: order.pictures.map(({ embeddings }) => embeddings.data), signal: hooks.signal },
+        { give: [order.patches.data], signal: hooks.signal },
       );
       look();
       return fitted;
@@ -161,6 +161,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     thumbnail: (bytes, name, maxSide) => run(pixels, 'thumbnail', { bytes, name, maxSide }, { give: [bytes] }),
     mask: (bytes, name) => run(pixels, 'mask', { bytes, name }, { give: [bytes] }),
     repairIndex: (place) => run(pixels, 'repairIndex', place),
+    thin: (patches, size, signal) => run(fitting, 'thin', { patches, size }, { give: [patches.data], signal }),
     fit,
     warm: async () => {
       const [devices] = await Promise.all([

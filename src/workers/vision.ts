@@ -5,9 +5,11 @@ import type { GrayMap } from '../patchcore/anomaly_map.ts';
 import type { GridFrame, ImageSize, PatchGrid } from '../patchcore/grid.ts';
 import type { ScoreMode } from '../patchcore/image_score.ts';
 import type { Matrix } from '../patchcore/matrix.ts';
+import type { CollectedPatches } from '../patchcore/patch_collection.ts';
 import type { Region } from '../patchcore/regions.ts';
 import type { ShapeSpec } from '../patchcore/roi_mask.ts';
-import type { EncodedMemory, MemoryMetadata } from '../store/model_memory.ts';
+import type { ThinnedRows } from '../patchcore/thinning.ts';
+import type { EncodedMemory, MemoryMetadata, ThinnedPatches } from '../store/model_memory.ts';
 import type { IndexState, MemoryAddress } from '../store/model_store.ts';
 import type { ModelPlace } from '../store/places.ts';
 
@@ -146,7 +148,7 @@ export interface RoiCellsOrder {
   readonly sigmaPx: number;
 }
 
-/** One good picture of a fit, embedded. */
+/** One good picture of a fit, without its patches. */
 export interface FitPicture {
   readonly name: string;
   /** Of its bytes, in hex. */
@@ -156,15 +158,13 @@ export interface FitPicture {
   readonly brightness: number;
   /** The ROI inside which it is scored; absent: the whole picture. */
   readonly shape?: ShapeSpec | undefined;
-  /** The cell of every embedding, ascending; absent: all that the picture touches. */
-  readonly cells?: Int32Array | undefined;
-  /** Of those cells, raw. */
-  readonly embeddings: Matrix;
 }
 
 export interface FitOrder {
   /** In the order they were posted. */
   readonly pictures: readonly FitPicture[];
+  /** Of those pictures, by their numbers. */
+  readonly patches: CollectedPatches;
   /** At most so many pictures get a leave-one-out score, spread evenly. Absent: 60; more say the same and take longer. */
   readonly mostLeftOut?: number | undefined;
   /** How leave-one-out scores are made. */
@@ -183,6 +183,7 @@ export interface FitOrder {
     | 'coreset_size'
     | 'coreset_rate_requested'
     | 'coreset_rate_applied'
+    | 'thinned'
     | 'pictures'
     | 'score_mode'
   >;
@@ -191,9 +192,12 @@ export interface FitOrder {
 /** A fitted memory as the files to be written; nothing is on disk yet. */
 export interface FittedMemory {
   readonly encoded: EncodedMemory;
+  /** Patches of the pictures, those that were thinned away included. */
   readonly embeddings: number;
   readonly coresetSize: number;
   readonly coresetRateApplied: number;
+  /** Null: no patch was thinned away. */
+  readonly thinned: ThinnedPatches | null;
   readonly positionWeight: number;
   /** @see FittedPicture.leftOutScore, in the order of the pictures. */
   readonly leftOutScores: readonly (number | null)[];
@@ -211,8 +215,8 @@ export interface FitHooks {
 }
 
 /**
- * The heavy steps of okng, off the event loop. The bytes of `prepare`, the picture of `embed` and the embeddings of `fit`
- * are given away: with worker threads they are moved, not copied. A picture may be measured again, so `measure` copies.
+ * The heavy steps of okng, off the event loop. The bytes of `prepare`, the picture of `embed` and the patches of `thin` and
+ * `fit` are given away: with worker threads they are moved, not copied. A picture may be measured again, so `measure` copies.
  *
  * Steps wait for a thread in the order they came. A step whose signal fires before it has begun costs none: it is not begun.
  *
@@ -248,6 +252,8 @@ export interface Vision {
   repairIndex(place: ModelPlace): Promise<IndexState>;
   /** Map, mask, score, regions and the heatmap's PNG. @throws InspectionError `empty_mask`, `invalid_shape` */
   draw(order: DrawOrder, signal?: AbortSignal): Promise<Drawing>;
+  /** @see `thinRows` of raw patches, made unit rows here. @throws InspectionError `request_aborted`, `shape_mismatch` */
+  thin(patches: Matrix, size: number, signal?: AbortSignal): Promise<ThinnedRows>;
   /** Coreset and the bytes of the files. @throws InspectionError `request_aborted` when the signal fires */
   fit(order: FitOrder, hooks?: FitHooks): Promise<FittedMemory>;
   /** Loads the extractor and the codecs, so that the first picture is as fast as the next. */

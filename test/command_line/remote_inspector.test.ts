@@ -61,7 +61,17 @@ describe('an interrupted fit', () => {
 
   it('that had just ended is a fit', async () => {
     const { report } = fitting(() => problem(409, 'job_ended'), { state: 'succeeded', result: fitted });
-    expect(await report).toMatchObject({ pictures: 1, leftOut: [{ name: 'folder/1.png', score: null }] });
+    expect(await report).toMatchObject({
+      pictures: 1,
+      thinned: null,
+      leftOut: [{ name: 'folder/1.png', score: null }],
+    });
+  });
+
+  it('tells what was thinned', async () => {
+    const thinned = { patches_seen: 8, patches_kept: 4, radius: 0.25 };
+    const { report } = fitting(() => problem(409, 'job_ended'), { state: 'succeeded', result: { ...fitted, thinned } });
+    expect(await report).toMatchObject({ thinned: { patchesSeen: 8, patchesKept: 4, radius: 0.25 } });
   });
 
   it('says so when the job could not be cancelled', async () => {

@@ -75,6 +75,7 @@ function someReport({ mmPerPx, pictures }: FitRequest): FitReport {
     grid: { rows: 2, cols: 4 },
     coresetRateRequested: 0.25,
     coresetRateApplied: 0.25,
+    thinned: { patchesSeen: 8, patchesKept: 4, radius: 0.25 },
     mmPerPx,
     extractorName: 'toy',
     scoreMode: 'percentile',
@@ -175,6 +176,7 @@ describe('Prefer: respond-async', () => {
     });
     expect(fitOkResponse.strict().parse(ended.result)).toMatchObject({
       coreset_size: 2,
+      thinned: { patches_seen: 8, patches_kept: 4, radius: 0.25 },
       request_id: 'line 7',
       recipe_id: 'line-2',
     });

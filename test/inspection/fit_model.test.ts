@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { FitReport } from '../../src/inspection/fit_model.ts';
 import { withoutGenerations } from '../store/predecessor_files.ts';
 import { key, type ToyService, toyService } from './toy_service.ts';
 import { chord, toyPicture } from './toy_vision.ts';
@@ -123,18 +124,129 @@ describe('fitModel', () => {
 });
 
 it('refuses more pictures than its patches may take memory for, before it looks at one', async () => {
-  // Four patches of two numbers, held twice: 64 bytes a picture.
-  const small = toyService({ fitBytes: 128 });
+  // Four patches of two numbers: 32 bytes a picture.
+  const small = toyService({ fitBytes: 64 });
+  const fitOf = (count: number) => small.fit({ pictures: pictures(count), keepAll: false });
   const pictures = (count: number) => Array.from({ length: count }, (_, i) => toyPicture(i, 30, 60, 90));
-  await small.fit({ pictures: pictures(2) });
+  await fitOf(2);
   const before = small.files();
   const embedded = small.vision.calls.embed;
-  await expect(small.fit({ pictures: pictures(3) })).rejects.toMatchObject({
+  await expect(fitOf(3)).rejects.toMatchObject({
     code: 'invalid_value',
     message: expect.stringMatching(/^3 pictures .* BDI_FIT_MIB allows 1: enough for 2 pictures/),
   });
   expect([small.files(), small.vision.calls.embed]).toEqual([before, embedded]);
   await small.remove();
+});
+
+it('counts a memory of every patch four times: with what is laid out for its files', async () => {
+  const roomy = toyService({ fitBytes: 2 * 32 * 4 });
+  const pictures = (count: number) => Array.from({ length: count }, (_, i) => toyPicture(i, 30, 60, 90));
+  await roomy.fit({ pictures: pictures(2), keepAll: true });
+  await expect(roomy.fit({ pictures: pictures(3), keepAll: true })).rejects.toMatchObject({
+    code: 'invalid_value',
+    message: expect.stringMatching(/enough for 2 pictures\. .* fit without memory_fit/),
+  });
+  await roomy.remove();
+});
+
+describe('a fit of more pictures than it holds patches of', () => {
+  // Room for 64 patches, and so for 16 pictures.
+  let small: ToyService;
+  beforeEach(() => {
+    small = toyService({ fitPatches: 64 });
+  });
+  afterEach(() => small.remove());
+  const pictures = (count: number) =>
+    Array.from({ length: count }, (_, i) => toyPicture(i, i + 0.3 * i, 100 + i, 150 + (i % 7)));
+
+  it('holds all of 16, and says nothing of thinning', async () => {
+    expect(await small.fit({ pictures: pictures(16) })).toMatchObject({
+      embeddings: 64,
+      coresetSize: 64,
+      thinned: null,
+    });
+    expect((await small.models.readMemory(small.models.ownPlace(key))).metadata.thinned).toBeUndefined();
+    expect(small.vision.calls.thin).toBeUndefined();
+  });
+
+  it('thins them, counts every patch, and says how well the others are stood for', async () => {
+    const report = await small.fit({ pictures: pictures(60), keepAll: false });
+    const thinned = { patchesSeen: 240, patchesKept: expect.any(Number), radius: expect.any(Number) };
+    // The half of all patches is more than there are left, so that all of those stay.
+    expect(report).toMatchObject({ pictures: 60, embeddings: 240, thinned });
+    const { patchesKept: kept, radius } = report.thinned as NonNullable<FitReport['thinned']>;
+    expect(kept).toBeLessThanOrEqual(64);
+    expect(report).toMatchObject({ coresetSize: kept, coresetRateApplied: kept / 240 });
+    const { metadata, bank, sources } = await small.models.readMemory(small.models.ownPlace(key));
+    expect(metadata).toMatchObject({ n_embeddings: 240, coreset_size: kept });
+    expect(metadata.thinned).toEqual({ patches_seen: 240, patches_kept: kept, radius });
+    // Every patch lies within the radius of a row of the memory.
+    const kept2 = new Set(Array.from(sources?.cell ?? [], (cell, i) => 4 * (sources?.picture[i] as number) + cell));
+    expect(kept2.size).toBe(bank.rows);
+    for (const picture of pictures(60)) {
+      for (const degrees of picture.bytes) {
+        const angle = (degrees * Math.PI) / 180;
+        const [x, y] = [Math.cos(angle), Math.sin(angle)];
+        const distances = Array.from({ length: bank.rows }, (_, row) =>
+          Math.hypot(x - (bank.data[2 * row] as number), y - (bank.data[2 * row + 1] as number)),
+        );
+        expect(Math.min(...distances)).toBeLessThanOrEqual(radius + 1e-6);
+      }
+    }
+  });
+
+  it('holds every patch for a memory of every patch', async () => {
+    expect(await small.fit({ pictures: pictures(60), keepAll: true })).toMatchObject({
+      coresetSize: 240,
+      coresetRateApplied: 1,
+      thinned: null,
+    });
+  });
+
+  it('scores the pictures that were kept whole as if they had not been learned', async () => {
+    const { leftOut } = await small.fit({ pictures: pictures(60), keepAll: false });
+    const scored = leftOut.flatMap(({ score }, i) => (score === null ? [] : [i]));
+    expect(scored).toEqual([0, 15, 30, 45]);
+  });
+
+  it('tells of the thinning, and goes on to tell of pictures', async () => {
+    const phases: string[] = [];
+    await small.fit({ pictures: pictures(60), keepAll: false }, { onProgress: (phase) => phases.push(phase) });
+    const changes = phases.filter((phase, i) => phase !== phases[i - 1]);
+    expect(changes.slice(0, 3)).toEqual(['pictures', 'thinning', 'pictures']);
+  });
+
+  it.each([
+    ['nobody waits for it any more', 'request_aborted'],
+    ['the service shuts down', 'shutting_down'],
+  ])('ends while it thins when %s, and changes nothing', async (_, code) => {
+    await small.fit();
+    const before = small.files();
+    const caller = new AbortController();
+    const onProgress = (phase: string) => {
+      if (phase !== 'thinning') return;
+      if (code === 'shutting_down') small.stop.abort();
+      else caller.abort();
+    };
+    const fit = small.fit({ pictures: pictures(60), keepAll: false }, { signal: caller.signal, onProgress });
+    await expect(fit).rejects.toMatchObject({ code });
+    expect(small.vision.calls.thin).toBe(1);
+    expect(small.files()).toEqual(before);
+  });
+
+  it('is refused only when what is held is more than memory allows', async () => {
+    const held = { fitPatches: 64, fitBytes: 64 * 8 };
+    const enough = toyService(held);
+    await enough.fit({ pictures: pictures(60), keepAll: false });
+    await enough.remove();
+    const little = toyService({ ...held, fitBytes: 64 * 8 - 1 });
+    await expect(little.fit({ pictures: pictures(60), keepAll: false })).rejects.toMatchObject({
+      code: 'invalid_value',
+      message: expect.stringMatching(/^60 pictures .* enough for 15 pictures\. .* lower BDI_FIT_PATCHES \(64\)/),
+    });
+    await little.remove();
+  });
 });
 
 describe('fitModel from the dataset', () => {

@@ -39,6 +39,16 @@ describe('the time until a step ends', () => {
     expect(etaSeconds(paceAfter(...reports), 10_000)).toBe(3);
   });
 
+  it('goes on with a step that another came between, without what was done of it before', () => {
+    const reports = [
+      ['pictures', 1, 10, 2000],
+      ['pictures', 6, 10, 7000],
+      ['thinning', 2, 2, 9000],
+      ['pictures', 7, 10, 10_000],
+    ] as const;
+    expect(etaSeconds(paceAfter(...reports), 10_000)).toBe(3);
+  });
+
   it.each([
     ['less is done than before', ['pictures', 1, 4, 6000] as const],
     ['the total is another', ['pictures', 3, 6, 6000] as const],

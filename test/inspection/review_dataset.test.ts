@@ -44,6 +44,20 @@ describe('reviewDataset', () => {
     expect((await toy.review()).samples).toHaveLength(70);
   });
 
+  it('holds every patch, however few a fit holds, as far as memory allows', async () => {
+    const small = toyService({ fitPatches: 1, fitBytes: 70 * 32 });
+    const upload = (count: number) => small.upload({ pictures: Array.from({ length: count }, (_, i) => even(i)) });
+    await upload(70);
+    expect((await small.review()).samples).toHaveLength(70);
+    expect(small.vision.calls.thin).toBeUndefined();
+    await upload(1);
+    await expect(small.review()).rejects.toMatchObject({
+      code: 'invalid_value',
+      message: expect.stringMatching(/^71 pictures .* as good parts are, or raise it/),
+    });
+    await small.remove();
+  });
+
   it('passes over what cannot be read, and says so', async () => {
     const { saved } = await toy.upload({ pictures: [0, 2, 4].map(even), metas: [{}, { shape: 3 }, {}] });
     const { samples, errors } = await toy.review();

@@ -35,6 +35,7 @@ export function toyService(
     readonly keepCalibration?: boolean;
     readonly keepGenerations?: number;
     readonly fitBytes?: number;
+    readonly fitPatches?: number;
     /** In place of a folder of its own. */
     readonly modelsDir?: string;
   } = {},
@@ -68,6 +69,7 @@ export function toyService(
     coresetRate: 0.5,
     positionBytes: 0,
     fitBytes: changes.fitBytes ?? 1e9,
+    fitPatches: changes.fitPatches ?? 400_000,
     scoreRule: changes.scoreRule ?? { k: 1, mode: 'percentile', percentile: 100, sigmaPx: 1 },
     areaMm2Thr: 1,
     keepCalibration: changes.keepCalibration ?? false,

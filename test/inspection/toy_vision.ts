@@ -2,6 +2,7 @@ import { InspectionError } from '../../src/errors.ts';
 import type { ExtractorInfo } from '../../src/extractors/extractor.ts';
 import { createMatrix, normalizeRows } from '../../src/patchcore/matrix.ts';
 import { nearestNeighbors } from '../../src/patchcore/nearest_neighbors.ts';
+import { thinRows } from '../../src/patchcore/thinning.ts';
 import { readModelMemory } from '../../src/store/model_memory.ts';
 import { describeMemory } from '../../src/workers/describe_memory.ts';
 import { fitMemory } from '../../src/workers/fit_steps.ts';
@@ -104,7 +105,12 @@ export function toyVision(modelsDir: string): ToyVision {
     draw: async (order, signal) => {
       requireCaller(signal);
       count('draw');
-      return await drawPicture(order);
+      return await drawPicture(order, { packInPool: false });
+    },
+    thin: async (patches, size, signal) => {
+      requireCaller(signal);
+      count('thin');
+      return await thinRows(normalizeRows(patches), size, plainProducts);
     },
     fit: async (order, hooks = {}) => {
       count('fit');

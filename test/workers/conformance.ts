@@ -8,8 +8,9 @@ import { chooseExtractor, type ExtractorSource } from '../../src/extractors/inst
 import { wholePicture } from '../../src/inspection/shape_text.ts';
 import type { GrayMap } from '../../src/patchcore/anomaly_map.ts';
 import { imageScore, topShareScore } from '../../src/patchcore/image_score.ts';
-import { selectRows } from '../../src/patchcore/matrix.ts';
+import { normalizeRows, selectRows } from '../../src/patchcore/matrix.ts';
 import { type RoiMask, roiMask, type ShapeSpec } from '../../src/patchcore/roi_mask.ts';
+import { thinRows } from '../../src/patchcore/thinning.ts';
 import { decodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore, type MemoryAddress, type ModelStore } from '../../src/store/model_store.ts';
 import type { NetworkSettings } from '../../src/workers/network_steps.ts';
@@ -17,14 +18,15 @@ import type { PixelSettings } from '../../src/workers/pixel_steps.ts';
 import type {
   DrawOrder,
   FitOrder,
-  FitPicture,
   MeasuredPicture,
   PatchMatches,
   PreparedPicture,
   Vision,
 } from '../../src/workers/vision.ts';
+import { plainProducts } from '../matrices.ts';
 import { type PartPicture, partPictures, partsFolder } from '../parts.ts';
 import { someMetadata } from '../store/some_memory.ts';
+import { allPatches, type PatchedPicture } from './all_patches.ts';
 
 export interface VisionSettings {
   readonly pixels: PixelSettings;
@@ -44,21 +46,22 @@ export async function visionSettings(modelsDir: string): Promise<{ settings: Vis
   return {
     info: chosen.info,
     settings: {
-      pixels: { preprocessing, grid, maxPixels: 64e6, modelsDir },
+      pixels: { preprocessing, grid, maxPixels: 64e6, modelsDir, packInPool: true },
       network: { source, threads: 1, device: 'cpu', bankCacheBytes: 64 * 1024 * 1024, neighbors: 'onnx' },
     },
   };
 }
 
-export async function embedPart(vision: Vision, picture: PartPicture): Promise<FitPicture> {
+export async function embedPart(vision: Vision, picture: PartPicture): Promise<PatchedPicture> {
   const prepared = await vision.prepare(...copyOf(picture));
   const { size, frame, brightness } = prepared;
   return { name: picture.name, size, frame, brightness, embeddings: (await vision.embed(prepared)).embeddings };
 }
 
-export function fitOrder(pictures: readonly FitPicture[], coresetRate: number, info: ExtractorInfo): FitOrder {
+export function fitOrder(pictures: readonly PatchedPicture[], coresetRate: number, info: ExtractorInfo): FitOrder {
   return {
-    pictures,
+    pictures: pictures.map(({ cells: _cells, embeddings: _embeddings, ...picture }) => picture),
+    patches: allPatches(pictures, info.grid),
     scoreMode: 'percentile',
     scorePercentile: 99,
     sigmaPx: 1,
@@ -93,14 +96,6 @@ export function drawOrder(
   };
 }
 
-/** A fit takes away what it is given. */
-export function copiesOf(pictures: readonly FitPicture[]): readonly FitPicture[] {
-  return pictures.map(({ embeddings, ...picture }) => ({
-    ...picture,
-    embeddings: { ...embeddings, data: embeddings.data.slice() },
-  }));
-}
-
 /** What a vision must do, in threads or inline: the same numbers, the same errors, arrays given away as told. */
 export function visionConformance(name: string, open: (settings: VisionSettings) => Vision): void {
   describe(`${name} as a vision`, () => {
@@ -113,8 +108,8 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
     let address: MemoryAddress;
 
     const embed = (picture: PartPicture) => embedPart(vision, picture);
-    const order = (pictures: readonly FitPicture[], coresetRate: number) => fitOrder(pictures, coresetRate, info);
-    const fitAs = async (name: string, pictures: readonly FitPicture[], coresetRate: number) => {
+    const order = (pictures: readonly PatchedPicture[], coresetRate: number) => fitOrder(pictures, coresetRate, info);
+    const fitAs = async (name: string, pictures: readonly PatchedPicture[], coresetRate: number) => {
       const fitted = await vision.fit(order(pictures, coresetRate));
       const staged = await models.stageEncodedMemory({ ...key, roiId: name, modelKey: name }, fitted.encoded);
       const { place } = await staged.commit();
@@ -175,7 +170,7 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
 
     it('fits from the cells that are given, and scores inside the ROI that is given', async () => {
       const shape = { kind: 'rect', numbers: { x: 0, y: 0, w: 192, h: 384 } };
-      const inRoi = async (picture: PartPicture): Promise<FitPicture> => {
+      const inRoi = async (picture: PartPicture): Promise<PatchedPicture> => {
         const whole = await embed(picture);
         const cells = await vision.roiCells({ ...whole, shape, sigmaPx: 1 });
         return { ...whole, shape, cells, embeddings: selectRows(whole.embeddings, cells), sha256: 'f'.repeat(64) };
@@ -198,6 +193,15 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
       const three = [await embed(first), await embed(second), await embed(first)];
       const fitted = await vision.fit({ ...order(three, 0.02), mostLeftOut: 2 });
       expect(fitted.leftOutScores.map((score) => score !== null)).toEqual([true, true, false]);
+    });
+
+    it('thins: as in the calling thread, to rows that were given away; not for a caller who has gone', async () => {
+      const { embeddings } = await embed(first);
+      const expected = await thinRows(normalizeRows(embeddings), 50, plainProducts);
+      expect(expected.kept).toHaveLength(50);
+      expect(await vision.thin({ ...embeddings, data: embeddings.data.slice() }, 50)).toEqual(expected);
+      await expect(vision.thin(embeddings, 50, AbortSignal.abort())).rejects.toMatchObject({ code: 'request_aborted' });
+      await expect(vision.thin(embeddings, 0)).rejects.toMatchObject({ code: 'shape_mismatch' });
     });
 
     it('fits: the coreset size of the rate, and files that can be read', async () => {
@@ -270,10 +274,10 @@ export function visionConformance(name: string, open: (settings: VisionSettings)
       let weights: readonly number[];
 
       beforeAll(async () => {
-        const embedded: FitPicture[] = [];
+        const embedded: PatchedPicture[] = [];
         for (const picture of good) embedded.push(await embed(picture));
         // Each picture twice: patches find their match in the very same place, so that positions are trusted fully.
-        const both = await fitAs('trusted', [...copiesOf(embedded), ...copiesOf(embedded)], 0.02);
+        const both = await fitAs('trusted', [...embedded, ...embedded], 0.02);
         const once = await fitAs('aligned', embedded, 0.02);
         aligned = once.address;
         trusted = both.address;

@@ -6,9 +6,9 @@ import { sha256Hex } from '../../src/extractors/fingerprint.ts';
 import { createModelStore, type MemoryAddress } from '../../src/store/model_store.ts';
 import { inlineVision } from '../../src/workers/inline_vision.ts';
 import { threadedVision } from '../../src/workers/threaded_vision.ts';
-import type { FitPicture, PreparedPicture } from '../../src/workers/vision.ts';
+import type { PreparedPicture } from '../../src/workers/vision.ts';
 import { type PartPicture, partPictures } from '../parts.ts';
-import { someMetadata } from '../store/some_memory.ts';
+import type { PatchedPicture } from './all_patches.ts';
 import {
   copyOf,
   drawOrder,
@@ -54,7 +54,7 @@ describe('threads', () => {
     const key = { recipeId: 'default', modelKey: 'm', roleId: 'r', roiId: 'o' };
     const found = [];
     for (const vision of [inlineVision(settings), threaded(settings)]) {
-      const pictures: FitPicture[] = [];
+      const pictures: PatchedPicture[] = [];
       for (const one of good) pictures.push(await embedPart(vision, one));
       const { encoded, ...fitted } = await vision.fit(fitOrder(pictures, 0.02, info));
       const { place } = await (await models.stageEncodedMemory(key, encoded)).commit();
@@ -157,25 +157,9 @@ describe('threads', () => {
 
   it('take no work after they were closed, and abandon what runs', async () => {
     const vision = threaded(settings);
-    const prepared = await vision.prepare(picture.bytes.slice(), picture.name);
-    const { size, frame, brightness } = prepared;
-    const { embeddings } = await vision.embed(prepared);
-    const fit = vision.fit({
-      pictures: Array.from({ length: 12 }, (_, i) => ({
-        name: `${i}`,
-        size,
-        frame,
-        brightness,
-        embeddings: { rows: embeddings.rows, cols: embeddings.cols, data: embeddings.data.slice() },
-      })),
-      scoreMode: 'percentile',
-      scorePercentile: 99,
-      sigmaPx: 1,
-      positionBytes: 0,
-      grid: settings.pixels.grid,
-      coresetRate: 0.5,
-      about: someMetadata(1),
-    });
+    const { info } = await visionSettings(modelsDir);
+    const embedded = await embedPart(vision, picture);
+    const fit = vision.fit({ ...fitOrder(new Array(12).fill(embedded), 0.5, info), positionBytes: 0 });
     const outcome = expect(fit).rejects.toMatchObject({ code: 'shutting_down' });
     await new Promise((resolve) => setTimeout(resolve, 100));
     await vision.close();
