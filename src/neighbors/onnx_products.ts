@@ -1,5 +1,5 @@
 import { squaredDistance } from '../kernels/row_loops.ts';
-import { createGraph } from '../onnx/onnx_graph.ts';
+import { createGraph, elementTypes } from '../onnx/onnx_graph.ts';
 import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
 import type { PositionProducts, SearchBlocks } from '../patchcore/position_memory.ts';
 
@@ -60,7 +60,7 @@ function blockGraph(): Uint8Array {
   const asked = graph.input('asked', 'float32', ['blocks', 'k']);
   const rows = graph.input('rows', 'float32', ['blocks', 'm', 'd']);
   const bias = graph.input('bias', 'float32', ['blocks', 'm', 1]);
-  const asking = graph.op('Gather', [queries, graph.op('Cast', [asked], { to: int32 })], { axis: 0 });
+  const asking = graph.op('Gather', [queries, graph.op('Cast', [asked], { to: elementTypes.int32 })], { axis: 0 });
   // This way round, many rows take a quarter less time than rows turned over.
   const products = graph.op('MatMul', [rows, graph.op('Transpose', [asking], { perm: [0, 2, 1] })]);
   const dots = graph.op('Add', [products, bias]);
@@ -68,9 +68,6 @@ function blockGraph(): Uint8Array {
   const largest = graph.op('ReduceMax', [dots], { axes: [1], keepdims: 0 });
   const nearest = graph.op('ArgMax', [dots], { axis: 1, keepdims: 0 });
   graph.output(largest, 'dots', 'float32', ['blocks', 'k']);
-  graph.output(graph.op('Cast', [nearest], { to: int32 }), 'nearest', 'int32', ['blocks', 'k']);
+  graph.output(graph.op('Cast', [nearest], { to: elementTypes.int32 }), 'nearest', 'int32', ['blocks', 'k']);
   return graph.encode();
 }
-
-/** ONNX's number of the type. */
-const int32 = 6;

@@ -55,7 +55,8 @@ export interface GraphBuilder {
 const opset = 17;
 const irVersion = 8;
 
-const elementTypes: Readonly<Record<ElementType, number>> = {
+/** ONNX's numbers of the types, as `Cast` wants them. */
+export const elementTypes: Readonly<Record<ElementType, number>> = {
   float32: 1,
   uint8: 2,
   int8: 3,

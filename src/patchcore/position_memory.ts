@@ -264,8 +264,7 @@ async function nearestInMemory(
       const bias = new Float32Array(ofBlocks.rows);
       if (leftOut !== undefined) {
         for (let i = 0; i < bias.length; i++) {
-          const row = (starts[some[Math.floor(i / perBlock)] as number] as number) + (i % perBlock);
-          if (picture[row] === leftOut) bias[i] = Number.NEGATIVE_INFINITY;
+          if (picture[rowAt(some, perBlock, starts, i)] === leftOut) bias[i] = Number.NEGATIVE_INFINITY;
         }
       }
       const matches = await search({ queries, asked: asking, rows: ofBlocks, bias, blocks: some.length });
@@ -373,10 +372,13 @@ function rowsOfCells(cells: Int32Array, perCell: number, { rows, starts }: Posit
     return createMatrix(end - first, rows.cols, rows.data.subarray(first * rows.cols, end * rows.cols));
   }
   const chosen = new Int32Array(cells.length * perCell);
-  for (let i = 0; i < chosen.length; i++) {
-    chosen[i] = (starts[cells[Math.floor(i / perCell)] as number] as number) + (i % perCell);
-  }
+  for (let i = 0; i < chosen.length; i++) chosen[i] = rowAt(cells, perCell, starts, i);
   return selectRows(rows, chosen);
+}
+
+/** Which row of the memory row `i` of these cells is. */
+function rowAt(cells: Int32Array, perCell: number, starts: Int32Array, i: number): number {
+  return (starts[cells[Math.floor(i / perCell)] as number] as number) + (i % perCell);
 }
 
 /** The cell a row of the memory is at. */

@@ -1,3 +1,4 @@
+import { squaredLengths } from '../kernels/row_loops.ts';
 import { type CoresetHooks, type DotProducts, selectCoreset } from './coreset.ts';
 import { type Matrix, squaredDistance } from './matrix.ts';
 
@@ -30,11 +31,12 @@ export async function thinRows(
   products: DotProducts,
   hooks: Omit<CoresetHooks, 'onProducts'> = {},
 ): Promise<ThinnedRows> {
+  const squares = squaredLengths(group);
   const nearest = new Int32Array(group.rows);
   // Of the nearest: its dot product with the row less half its square, which grows as the distance falls.
   const nearness = new Float64Array(group.rows).fill(Number.NEGATIVE_INFINITY);
   const onProducts: CoresetHooks['onProducts'] = ({ firstRow, rows, picks, dots }) => {
-    const halfSquares = Float64Array.from(picks, (pick) => squaredLength(group, pick) / 2);
+    const halfSquares = Float64Array.from(picks, (pick) => (squares[pick] as number) / 2);
     for (let row = 0; row < rows; row++) {
       let most = nearness[firstRow + row] as number;
       for (let i = 0; i < picks.length; i++) {
@@ -54,10 +56,4 @@ export async function thinRows(
     squared = Math.max(squared, squaredDistance(group, row, group, nearest[row] as number));
   }
   return { kept, radius: Math.sqrt(squared) * (1 + lostInRounding) };
-}
-
-function squaredLength({ cols, data }: Matrix, row: number): number {
-  let sum = 0;
-  for (let i = row * cols; i < (row + 1) * cols; i++) sum += (data[i] as number) * (data[i] as number);
-  return sum;
 }

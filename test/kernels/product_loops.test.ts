@@ -73,13 +73,7 @@ describe('keepBestOfOthers', () => {
   });
 
   /** The same by the plain loop. */
-  function plainly(
-    dots: Float32Array,
-    rows: BestOfOthers,
-    firstRow: number,
-    picks: BestOfOthers,
-    firstPick: number,
-  ): void {
+  const plainly: typeof keepBestOfOthers = (dots, rows, firstRow, picks, firstPick) => {
     for (const [row, picture] of rows.picture.entries()) {
       for (const [pick, pickPicture] of picks.picture.entries()) {
         if (picture === pickPicture) continue;
@@ -94,7 +88,7 @@ describe('keepBestOfOthers', () => {
         }
       }
     }
-  }
+  };
 
   it('gives what the plain loop gives, the first of equal ones, part after part', () => {
     const cases = shape.chain(({ rows, picks }) =>

@@ -1,5 +1,5 @@
 import { InspectionError } from '../../errors.ts';
-import { createGraph, type GraphBuilder, type Value } from '../../onnx/onnx_graph.ts';
+import { createGraph, elementTypes, type GraphBuilder, type Value } from '../../onnx/onnx_graph.ts';
 import type { PatchGrid } from '../../patchcore/grid.ts';
 import { resizePositions } from './position_embedding.ts';
 import { fp32Linear, int8Linear, type LinearWriter } from './vit_linear.ts';
@@ -37,8 +37,6 @@ interface TokenRows {
 
 const contrib = 'com.microsoft';
 const layerNormEpsilon = 1e-6;
-/** The type's number in `onnx.proto`. */
-const onnxInt64 = 7;
 
 /**
  * Writes a DINOv2 vision transformer as one ONNX graph for one input size (opset 17 and `com.microsoft`, so for ONNX
@@ -164,7 +162,7 @@ function writeEmbedding(
     graph.constant([1, others, width], Float32Array.of(...classToken, ...registers)),
     graph.op('Concat', [batch, graph.ints([others, width])], { axis: 0 }),
   ]);
-  const places = kept === null ? null : graph.op('Cast', [kept], { to: onnxInt64 });
+  const places = kept === null ? null : graph.op('Cast', [kept], { to: elementTypes.int64 });
   const going = places === null ? placed : graph.op('Gather', [placed, places], { axis: 1 });
   const all = graph.op('Concat', [repeated, going], { axis: 1 });
   const perPicture = kept === null ? others + patches : -1;
