@@ -1,7 +1,7 @@
 import { squaredDistance } from '../kernels/row_loops.ts';
 import { createGraph, elementTypes } from '../onnx/onnx_graph.ts';
 import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
-import type { PositionProducts, SearchBlocks } from '../patchcore/position_memory.ts';
+import type { PositionProducts, SearchBlocks } from '../patchcore/position_search.ts';
 
 /** Matrix products on ONNX Runtime. Not safe for concurrent calls; each worker owns one. */
 export interface OnnxProducts {

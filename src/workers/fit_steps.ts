@@ -10,14 +10,13 @@ import { evenlySpread, mostLeftOut } from '../patchcore/patch_collection.ts';
 import {
   createPositionMemory,
   matchSamples,
-  mixDistances,
-  nearestByPosition,
   type PatchSources,
   type PositionMemory,
   positionPictures,
   positionWeight,
   samplePatches,
 } from '../patchcore/position_memory.ts';
+import { mixDistances, nearestByPosition } from '../patchcore/position_search.ts';
 import { resolveShape, roiMask, shapeKind } from '../patchcore/roi_mask.ts';
 import { type ThinnedRows, thinRows } from '../patchcore/thinning.ts';
 import { encodeMemory } from '../store/model_memory.ts';

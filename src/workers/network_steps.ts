@@ -8,14 +8,8 @@ import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_product
 import type { Device } from '../onnx/onnx_session.ts';
 import { hasOnlyFiniteNumbers, type Matrix, selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
-import {
-  cellOfRow,
-  mixDistances,
-  nearestByPosition,
-  type PatchSources,
-  type PositionMatches,
-  type PositionMemory,
-} from '../patchcore/position_memory.ts';
+import { cellOfRow, type PatchSources, type PositionMemory } from '../patchcore/position_memory.ts';
+import { mixDistances, nearestByPosition, type PositionMatches } from '../patchcore/position_search.ts';
 import { readModelMemory } from '../store/model_memory.ts';
 import type { MemoryAddress } from '../store/model_store.ts';
 import { describeMemory } from './describe_memory.ts';

@@ -9,7 +9,8 @@ import {
   squaredDistance,
   type UnitRowMatrix,
 } from '../../src/patchcore/matrix.ts';
-import { createPositionMemory, nearestByPosition } from '../../src/patchcore/position_memory.ts';
+import { createPositionMemory } from '../../src/patchcore/position_memory.ts';
+import { nearestByPosition } from '../../src/patchcore/position_search.ts';
 import { matrixOf, plainProducts } from '../matrices.ts';
 import { hasShared, readSharedNpy } from '../npy.ts';
 
