@@ -161,6 +161,9 @@ export interface Readiness {
 /** Blur of the anomaly map in pixels of the picture. */
 const blurSigmaPx = 1;
 
+/** A search takes milliseconds: more threads would wait for each other. */
+const mostSearchThreads = 8;
+
 /** A model file may be mended, a folder's rights given, while the service runs. */
 const warmAgainMs = 10_000;
 
@@ -210,6 +213,8 @@ export async function createService(
     };
   // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
   const pixelWorkers = config.workers + 1;
+  // A search takes a small part of the time of a run.
+  const bankWorkers = Math.ceil(config.workers / 2);
   const vision = threadedVision({
     pixels: {
       preprocessing: extractor.preprocessing,
@@ -223,10 +228,13 @@ export async function createService(
       source,
       threads: config.threads,
       device: config.device === 'auto' ? 'cpu' : config.device,
-      // Each thread that holds a network holds the banks that it was asked for.
-      bankCacheBytes: config.bankCacheBytes / (config.workers + (config.threadsAlone === null ? 0 : 1)),
+    },
+    banks: {
+      threads: Math.min(config.threadsAlone ?? config.threads, mostSearchThreads),
+      bankCacheBytes: config.bankCacheBytes / bankWorkers,
       neighbors: config.neighbors,
     },
+    bankWorkers,
     networkWorkers: config.workers,
     threadsAlone: config.threadsAlone,
     pixelWorkers,

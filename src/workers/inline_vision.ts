@@ -1,3 +1,4 @@
+import { type BankSettings, createBankSteps } from './bank_steps.ts';
 import { fitWithProducts, thinWithProducts } from './fit_steps.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
 import {
@@ -14,8 +15,13 @@ import type { Vision } from './vision.ts';
 import { requireCaller } from './waiting_line.ts';
 
 /** The same steps in the calling thread: for tests and for programs that do one thing. Calls must not overlap. */
-export function inlineVision(settings: { readonly pixels: PixelSettings; readonly network: NetworkSettings }): Vision {
+export function inlineVision(settings: {
+  readonly pixels: PixelSettings;
+  readonly network: NetworkSettings;
+  readonly banks: BankSettings;
+}): Vision {
   const network = createNetworkSteps(settings.network);
+  const banks = createBankSteps(settings.banks);
   return {
     prepare: async (bytes, name, signal) => {
       requireCaller(signal);
@@ -25,9 +31,10 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
     embed: network.embed,
     measure: async (picture, memory, { matches, signal } = {}) => {
       requireCaller(signal);
-      return await network.measure(picture, memory, matches);
+      const extracted = await network.extract(picture);
+      return { ...(await banks.search(extracted, memory, matches)), extractMs: extracted.extractMs };
     },
-    describe: network.describe,
+    describe: banks.describe,
     draw: async (order, signal) => {
       requireCaller(signal);
       return await drawPicture(order, settings.pixels);
@@ -49,7 +56,13 @@ export function inlineVision(settings: { readonly pixels: PixelSettings; readonl
         ...(hooks.onProgress !== undefined && { onProgress: hooks.onProgress }),
         shouldStop: () => hooks.signal?.aborted === true,
       }),
-    warm: network.warm,
-    close: network.dispose,
+    warm: async () => {
+      await banks.warm();
+      return await network.warm();
+    },
+    close: async () => {
+      await banks.dispose();
+      await network.dispose();
+    },
   };
 }

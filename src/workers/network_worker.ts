@@ -1,25 +1,19 @@
 import { workerData } from 'piscina';
-import type { MemoryAddress } from '../store/model_store.ts';
 import { createNetworkSteps, type NetworkSettings } from './network_steps.ts';
-import { settleUntil, type WorkerStart } from './outcome.ts';
-import type { PreparedPicture } from './vision.ts';
+import { moved, settleUntil, type WorkerStart } from './outcome.ts';
+import type { EmbeddedPicture, PreparedPicture } from './vision.ts';
 
 const { settings, closing } = workerData as WorkerStart<NetworkSettings>;
-// Results are copied: once an array was moved out of a thread, V8 checks at every access to any array there whether it is
-// still there, which makes pixel loops half as fast again.
 const settle = settleUntil(closing);
 const steps = createNetworkSteps(settings);
 
-interface MeasureTask {
-  readonly picture: PreparedPicture;
-  readonly memory: MemoryAddress;
-  readonly matches: boolean;
-}
+const embeddingsOf = ({ embeddings }: EmbeddedPicture) => [embeddings.data];
 
-export const embed = (picture: PreparedPicture) => settle(() => steps.embed(withOwnInput(picture)));
+export const embed = async (picture: PreparedPicture) =>
+  moved(await settle(() => steps.embed(withOwnInput(picture))), embeddingsOf);
 
-export const measure = ({ picture, memory, matches }: MeasureTask) =>
-  settle(() => steps.measure(withOwnInput(picture), memory, matches));
+export const extract = async (picture: PreparedPicture) =>
+  moved(await settle(() => steps.extract(withOwnInput(picture))), embeddingsOf);
 
 let ownInput = new Float32Array(0);
 
@@ -30,7 +24,5 @@ function withOwnInput(picture: PreparedPicture): PreparedPicture {
   ownInput.set(data);
   return { ...picture, input: { ...picture.input, data: ownInput } };
 }
-
-export const describe = (memory: MemoryAddress) => settle(() => steps.describe(memory));
 
 export const warm = () => settle(() => steps.warm());

@@ -1,8 +1,12 @@
 import { fileURLToPath } from 'node:url';
+import { crc32 } from 'node:zlib';
 import { Piscina } from 'piscina';
 import { InspectionError } from '../errors.ts';
 import type { Device } from '../onnx/onnx_session.ts';
 import { keepRuntimeSilent } from '../onnx/telemetry.ts';
+import type { MemoryAddress } from '../store/model_store.ts';
+import type { BankSettings, SearchedPicture } from './bank_steps.ts';
+import type { ExtractedPicture } from './extracted_picture.ts';
 import type { FitSettings } from './fit_steps.ts';
 import type { NetworkSettings } from './network_steps.ts';
 import { movable, type Outcome, unwrap, type WorkerStart } from './outcome.ts';
@@ -13,6 +17,7 @@ import { createWaitingLine, type WaitingLine } from './waiting_line.ts';
 export interface ThreadedVisionSettings {
   readonly pixels: PixelSettings;
   readonly network: NetworkSettings;
+  readonly banks: BankSettings;
   /** Threads that hold a network of their own. */
   readonly networkWorkers: number;
   /**
@@ -20,6 +25,8 @@ export interface ThreadedVisionSettings {
    * many as in any other run.
    */
   readonly threadsAlone: number | null;
+  /** Threads that hold banks, each memory's in one of them. */
+  readonly bankWorkers: number;
   /** Threads that decode, draw and encode. */
   readonly pixelWorkers: number;
 }
@@ -41,9 +48,9 @@ interface StepOptions {
 const gaugeIntervalMs = 200;
 
 /**
- * The steps in three pools of threads: one for pixels (stateless), one for the network and the banks (each thread owns
- * its session), one thread for fits, which take seconds to minutes and must not stand in the way of inspections.
- * Pools and what they load come up on first use.
+ * The steps in pools of threads: pixels (stateless), networks (each thread owns its session), banks (each memory belongs to
+ * one thread: it is loaded once, however many networks ask), and one thread for fits, which take seconds to minutes and must
+ * not stand in the way of inspections. Pools and what they load come up on first use.
  */
 export function threadedVision(settings: ThreadedVisionSettings): Vision {
   keepRuntimeSilent();
@@ -78,6 +85,8 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
     settings.threadsAlone === null
       ? null
       : crew('network_worker', 1, { ...settings.network, threads: settings.threadsAlone });
+  const banks = Array.from({ length: settings.bankWorkers }, () => crew('bank_worker', 1, settings.banks));
+  const bankCrewOf = ({ path }: MemoryAddress) => banks[crc32(path) % banks.length] as Crew;
   const fitting = crew<FitSettings>('fit_worker', 1, { threads: settings.network.threads });
 
   // The line is ours: piscina 5.3 moves a task that finds no thread to the end of its queue, and its signal also ends the
@@ -152,9 +161,14 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
       if (lent.delete(picture)) keepRoom(picture.input.data.buffer);
     },
     embed: (picture) => runNetwork('embed', picture),
-    measure: (picture, memory, { matches = false, signal } = {}) =>
-      runNetwork('measure', { picture, memory, matches }, { signal }),
-    describe: (memory) => runNetwork('describe', memory),
+    measure: async (picture, memory, { matches = false, signal } = {}) => {
+      const extracted = await runNetwork<ExtractedPicture>('extract', picture, { signal });
+      const { embeddings, extractMs } = extracted;
+      const task = { picture: extracted, memory, matches };
+      const options = { give: [embeddings.data], signal };
+      return { ...(await run<SearchedPicture>(bankCrewOf(memory), 'search', task, options)), extractMs };
+    },
+    describe: (memory) => run(bankCrewOf(memory), 'describe', memory),
     draw: (order, signal) => run(pixels, 'draw', order, { give: [order.distances], signal }),
     prove: (bytes, name, signal) => run(pixels, 'prove', { bytes, name }, { signal }),
     roiCells: (order) => run(pixels, 'roiCells', order),
@@ -170,6 +184,7 @@ export function threadedVision(settings: ThreadedVisionSettings): Vision {
           ...(alone === null ? [] : [run<Device>(alone, 'warm', null)]),
         ]),
         Promise.all(Array.from({ length: settings.pixelWorkers }, () => run(pixels, 'warm', null))),
+        Promise.all(banks.map((bank) => run(bank, 'warm', null))),
       ]);
       return devices.find((device) => device === 'cpu') ?? devices[0] ?? 'cpu';
     },

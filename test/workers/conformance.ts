@@ -13,6 +13,7 @@ import { type RoiMask, roiMask, type ShapeSpec } from '../../src/patchcore/roi_m
 import { thinRows } from '../../src/patchcore/thinning.ts';
 import { decodeMemory } from '../../src/store/model_memory.ts';
 import { createModelStore, type MemoryAddress, type ModelStore } from '../../src/store/model_store.ts';
+import type { BankSettings } from '../../src/workers/bank_steps.ts';
 import type { NetworkSettings } from '../../src/workers/network_steps.ts';
 import type { PixelSettings } from '../../src/workers/pixel_steps.ts';
 import type {
@@ -31,6 +32,7 @@ import { allPatches, type PatchedPicture } from './all_patches.ts';
 export interface VisionSettings {
   readonly pixels: PixelSettings;
   readonly network: NetworkSettings;
+  readonly banks: BankSettings;
 }
 
 const key = { recipeId: 'default', modelKey: 'top', roleId: 'flange', roiId: 'top' };
@@ -47,7 +49,8 @@ export async function visionSettings(modelsDir: string): Promise<{ settings: Vis
     info: chosen.info,
     settings: {
       pixels: { preprocessing, grid, maxPixels: 64e6, modelsDir, packInPool: true },
-      network: { source, threads: 1, device: 'cpu', bankCacheBytes: 64 * 1024 * 1024, neighbors: 'onnx' },
+      network: { source, threads: 1, device: 'cpu' },
+      banks: { threads: 1, bankCacheBytes: 64 * 1024 * 1024, neighbors: 'onnx' },
     },
   };
 }

@@ -38,7 +38,7 @@ describe('an extractor that gives numbers that are not finite', () => {
     const card = tokenCard({ name: 'logarithm', sha256: sha256Hex(model) });
     const cardPath = await writeCard(join(folder, 'card.json'), card, model);
     const { source } = await chooseExtractor({ modelsDir: folder, wanted: cardPath });
-    steps = createNetworkSteps({ source, threads: 1, device: 'cpu', bankCacheBytes: 1e6, neighbors: 'onnx' });
+    steps = createNetworkSteps({ source, threads: 1, device: 'cpu' });
   });
   afterAll(async () => {
     await steps.dispose();

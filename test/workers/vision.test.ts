@@ -20,7 +20,7 @@ import {
 } from './conformance.ts';
 
 const threaded = (settings: VisionSettings) =>
-  threadedVision({ ...settings, networkWorkers: 2, threadsAlone: 2, pixelWorkers: 2 });
+  threadedVision({ ...settings, networkWorkers: 2, threadsAlone: 2, bankWorkers: 2, pixelWorkers: 2 });
 
 visionConformance('inline', inlineVision);
 visionConformance('threaded', threaded);
@@ -72,8 +72,32 @@ describe('threads', () => {
     expect(found[1]).toEqual(found[0]);
   });
 
+  it('load a bank once, however many networks ask for it', async () => {
+    const vision = threaded(settings);
+    const { info } = await visionSettings(modelsDir);
+    const models = createModelStore(modelsDir);
+    const { encoded } = await vision.fit(fitOrder([await embedPart(vision, picture)], 0.1, info));
+    const key = { recipeId: 'default', modelKey: 'm', roleId: 'r', roiId: 'once' };
+    const { place } = await (await models.stageEncodedMemory(key, encoded)).commit();
+    const address = (await models.address(place)) as MemoryAddress;
+    const { memoryId } = await vision.describe(address);
+    rmSync(address.path);
+    const asked = Array.from({ length: 6 }, async () => {
+      const prepared = await vision.prepare(...copyOf(picture));
+      return (await vision.measure(prepared, address)).memoryId;
+    });
+    expect(await Promise.all(asked)).toEqual(new Array(6).fill(memoryId));
+    await vision.close();
+  });
+
   it('drop what nobody waits for any more before it costs one of them, and let go of its caller at once', async () => {
-    const vision = threadedVision({ ...settings, networkWorkers: 1, threadsAlone: null, pixelWorkers: 1 });
+    const vision = threadedVision({
+      ...settings,
+      networkWorkers: 1,
+      threadsAlone: null,
+      bankWorkers: 1,
+      pixelWorkers: 1,
+    });
     const prepared = await vision.prepare(picture.bytes.slice(), picture.name);
     const caller = new AbortController();
     // The first begins at once and finds no such memory; those that wait behind it would find the same.
