@@ -1,3 +1,5 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { filterBankInputSize, writeFilterBankGraph } from '../../../src/extractors/embedded/filter_bank_graph.ts';
 import { addModel, type Precision } from '../../../src/model_library.ts';
@@ -12,10 +14,18 @@ export interface BenchExtractor extends ServedOptions {
   readonly isSlow: boolean;
   /** Its network alone, of a process of its own; to be called when a service was prepared. */
   openBare(threads: number): Promise<BareRun>;
+  /** The same in so many processes at once, one thread each. */
+  openBareBeside(processes: number, signal: AbortSignal): Promise<BareRuns>;
 }
 
 export interface BareRun {
   run(): Promise<unknown>;
+  dispose(): Promise<void>;
+}
+
+export interface BareRuns {
+  /** So many runs in each of the processes. */
+  run(each: number): Promise<unknown>;
   dispose(): Promise<void>;
 }
 
@@ -28,6 +38,7 @@ export function benchExtractors({ weights }: Pick<BenchContext, 'weights'>): rea
     isSlow: false,
     environment: { EXTRACTOR: 'embedded' },
     openBare: (threads) => openBareRun(writeFilterBankGraph(), filterBankInputSize, threads),
+    openBareBeside: (processes, signal) => openBareRuns('', filterBankInputSize, processes, signal),
   };
   return weights === null ? [embedded] : [embedded, servedVit(weights, 'fp32'), servedVit(weights, 'int8')];
 }
@@ -45,6 +56,7 @@ function servedVit(weights: string, precision: Precision): BenchExtractor {
       graph = join(modelsDir, 'extractors', card.name, card.file);
     },
     openBare: (threads) => openBareRun(graph, vitSide, threads),
+    openBareBeside: (processes, signal) => openBareRuns(graph, vitSide, processes, signal),
   };
 }
 
@@ -53,4 +65,25 @@ export async function openBareRun(graph: Uint8Array | string, side: number, thre
   const session = await openSession(graph, { threads });
   const input = { dims: [1, 3, side, side], data: new Float32Array(3 * side ** 2).fill(0.1) };
   return { run: () => session.run({ input }), dispose: () => session.dispose() };
+}
+
+/** @param graph a file; empty: the embedded network */
+async function openBareRuns(graph: string, side: number, processes: number, signal: AbortSignal): Promise<BareRuns> {
+  const children = Array.from({ length: processes }, () =>
+    fork(new URL('bare_runs.ts', import.meta.url), [graph, String(side)], { signal }),
+  );
+  const answers = () => Promise.all(children.map((child) => once(child, 'message')));
+  await answers();
+  return {
+    run: async (each) => {
+      const answered = answers();
+      for (const child of children) child.send(each);
+      await answered;
+    },
+    dispose: async () => {
+      const ended = Promise.all(children.map((child) => once(child, 'exit')));
+      for (const child of children) child.disconnect();
+      await ended;
+    },
+  };
 }
