@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import sharp, { type OverlayOptions } from 'sharp';
 import { loadConfig } from '../src/config.ts';
+import type { Inspection } from '../src/inspection/inspect_image.ts';
 import { wholePicture } from '../src/inspection/shape_text.ts';
 import { createService } from '../src/service.ts';
 import { partPictures, partsFolder, partsMmPerPx } from '../test/parts.ts';
@@ -49,8 +50,10 @@ function coloured(gray: Uint8Array): Buffer {
 const modelsDir = mkdtempSync(join(tmpdir(), 'okng-result-'));
 const service = await createService(loadConfig({ BDI_MODELS_DIR: modelsDir, EXTRACTOR: 'embedded' }));
 const key = { recipeId: 'default', modelKey: 'top', roleId: 'flange', roiId: 'top' };
-const inspect = (bytes: Uint8Array, name: string) =>
-  service.inspect({ key, mmPerPx: partsMmPerPx, picture: { name, bytes }, shape: wholePicture, includeHeatmap: true });
+const inspect = async (bytes: Uint8Array, name: string) => {
+  const request = { key, mmPerPx: partsMmPerPx, picture: { name, bytes }, shape: wholePicture, includeHeatmap: true };
+  return (await service.inspectAll([request]))[0] as Inspection;
+};
 const scoresOf = async (folder: string) => {
   const scores: number[] = [];
   for (const { name, bytes } of partPictures(folder)) scores.push((await inspect(bytes, name)).score);

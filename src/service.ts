@@ -17,7 +17,7 @@ import { type CalibrateRequest, type Calibration, calibrateModel } from './inspe
 import type { SampleLabel, SampleRef } from './inspection/dataset_sample.ts';
 import { createDeadlines } from './inspection/deadlines.ts';
 import { describeModel, type ModelDescription } from './inspection/describe_model.ts';
-import { createDriftWatch } from './inspection/drift_watch.ts';
+import { createDriftWatch, type DriftWatch } from './inspection/drift_watch.ts';
 import { createDuplicateSearch } from './inspection/duplicate_search.ts';
 import { type EvaluateOptions, evaluateSet } from './inspection/evaluate_set.ts';
 import { type FitHooks, type FitReport, type FitRequest, fitModel } from './inspection/fit_model.ts';
@@ -44,7 +44,6 @@ import {
   rollBack,
 } from './inspection/manage_models.ts';
 import { correctScale, findRecipe, listRecipes, type Recipe, removeRecipe } from './inspection/manage_recipes.ts';
-import { type ModelHealth, modelHealth } from './inspection/model_health.ts';
 import type { PictureSet } from './inspection/picture_set.ts';
 import { type DatasetReview, reviewDataset } from './inspection/review_dataset.ts';
 import type { DatasetHooks } from './inspection/score_dataset.ts';
@@ -77,15 +76,13 @@ export interface Service {
   fit(request: FitRequest, hooks?: FitHooks): Promise<FitReport>;
   calibrate(request: CalibrateRequest): Promise<Calibration>;
   /**
-   * In its turn: pictures of one model in the order they came, models by turns.
+   * One picture or several, in their order: all of them, or the first failure. Each in its turn: pictures of one model in the
+   * order they came, models by turns.
    *
    * @param signal fires when nobody waits for the answer any more
-   * @throws InspectionError as {@link inspectImage}; `deadline_missed` by the request's `answerBy`
+   * @throws InspectionError as {@link inspectImage}; `deadline_missed` by a request's `answerBy`
    */
-  inspect(request: InspectRequest, signal?: AbortSignal): Promise<Inspection>;
-  /** Several pictures at once, in their order: all of them, or the first failure. As `inspect`. */
   inspectAll(requests: readonly InspectRequest[], signal?: AbortSignal): Promise<readonly Inspection[]>;
-  modelHealth(key: InspectRequest['key']): Promise<ModelHealth>;
   /** What an inspection by this key would find. */
   describe(key: InspectRequest['key']): Promise<ModelDescription>;
   readonly datasets: Datasets;
@@ -325,10 +322,10 @@ export async function createService(
   };
   // As many as keep every thread at work; those of one model wait behind each other, not before other models' pictures.
   const inTime = createDeadlines(createWaitingLine(config.workers + pixelWorkers + 1));
-  const inspect: Service['inspect'] = async (request, signal) => {
+  const inspect = async (request: InspectRequest, signal?: AbortSignal): Promise<Inspection> => {
     const lane = JSON.stringify(request.key);
     const inspection = await inTime({ lane, answerBy: request.answerBy ?? null, signal }, (either) =>
-      inspectImage({ ...inspectParts, driftWatch }, request, either),
+      inspectImage(inspectParts, request, either),
     );
     tellStale(inspection, request);
     return inspection;
@@ -355,8 +352,7 @@ export async function createService(
     datasets: datasetStore,
     memories,
     extractor,
-    inspect: (request: InspectRequest, signal?: AbortSignal) =>
-      inspectImage({ ...inspectParts, driftWatch: null }, request, signal),
+    inspect: (request: InspectRequest, signal?: AbortSignal) => inspectImage(inspectParts, request, signal),
   };
   const datasetParts = { datasets: datasetStore, models, vision, duplicates: createDuplicateSearch(), turns };
   const modelParts = { vision, models, memories, extractor, scoreRule, keepCalibration, turns };
@@ -379,10 +375,8 @@ export async function createService(
     fit,
     shortage: floor.shortage,
     calibrate: withRoom((request) => calibrateModel(calibrateParts, request)),
-    inspect,
     inspectAll,
-    modelHealth: (key) => modelHealth({ models, memories, scoreRule, keepCalibration, driftWatch }, key),
-    describe: (key) => describeModel({ models, memories, extractor, scoreRule, keepCalibration }, key),
+    describe: (key) => describeModel({ models, memories, extractor, scoreRule, keepCalibration, driftWatch }, key),
     datasets: {
       upload: withRoom((request, signal) => uploadSamples(datasetParts, request, signal)),
       list: (key) => listDataset(datasetParts, key),
@@ -462,10 +456,22 @@ export async function createService(
     },
     beginAudit: async () => undefined,
   };
-  if (!config.audit) return service;
+  if (!config.audit) return followingDrift(service, driftWatch);
   const start = { okng_version: version, extractor: extractor.name, extractor_fingerprint: extractor.fingerprint };
   const log = createAuditLog({ modelsDir: memoriesDir, fileBytes: config.auditFileBytes, start, now, notify });
-  return auditedService(service, log);
+  return followingDrift(auditedService(service, log), driftWatch);
+}
+
+/** Counts what was answered: nothing of a request that was refused, by whatever comes before this. */
+function followingDrift(service: Service, driftWatch: DriftWatch): Service {
+  return {
+    ...service,
+    inspectAll: async (requests, signal) => {
+      const inspections = await service.inspectAll(requests, signal);
+      for (const { judged } of inspections) if (judged !== null) driftWatch.observe(judged);
+      return inspections;
+    },
+  };
 }
 
 /** Takes no new job without room for it; how a job ends is stored in any case. */

@@ -10,7 +10,6 @@ type Reading =
   | 'extractor'
   | 'health'
   | 'shortage'
-  | 'modelHealth'
   | 'describe'
   | 'scaleOf'
   | 'removeStaleTemps'
@@ -126,12 +125,6 @@ export function auditedService(service: Service, log: AuditLog): Service {
   };
 
   const audited: Omit<Service, Reading> = {
-    inspect: async (request, signal) => {
-      await log.requireWritable();
-      const inspection = await service.inspect(request, signal);
-      await log.append([verdict('infer', request.key, inspection)]);
-      return inspection;
-    },
     inspectAll: async (requests, signal) => {
       await log.requireWritable();
       const inspections = await service.inspectAll(requests, signal);

@@ -78,6 +78,7 @@ async function withLocalInspector(
   try {
     return await work({
       ...service,
+      inspect: async (request, signal) => (await service.inspectAll([request], signal))[0] as Inspection,
       memoryIdOf: async (key) => (await service.describe(key)).memory?.memoryId ?? null,
     });
   } finally {

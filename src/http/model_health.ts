@@ -14,14 +14,14 @@ export function modelHealthRoute({ service }: AppParts): Route {
         ...c.req.query(),
       });
       const key = requestedModel(c, fields);
-      const { memoryFitted, calibration, drift } = await service.modelHealth(key);
+      const { memory, calibrationState, drift } = await service.describe(key);
       return c.json({
         status: 'ok',
         role_id: key.roleId,
         roi_id: key.roiId,
         model_key: key.modelKey,
-        memory_fitted: memoryFitted,
-        calibration,
+        memory_fitted: memory !== null,
+        calibration: memory === null ? 'none' : calibrationState,
         drift,
         request_id: c.get('requestId'),
         recipe_id: key.recipeId,

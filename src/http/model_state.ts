@@ -13,11 +13,11 @@ export function modelStateRoutes({ service }: AppParts): readonly Route[] {
       path: '/state',
       handle: async (c) => {
         const key = requestedModel(c, parseWith(modelQuery, c.req.query()));
-        const [described, { drift }] = await Promise.all([service.describe(key), service.modelHealth(key)]);
+        const described = await service.describe(key);
         return c.json({
           status: 'ok',
           ...stateBody(described),
-          drift,
+          drift: described.drift,
           role_id: key.roleId,
           roi_id: key.roiId,
           model_key: key.modelKey,

@@ -2,6 +2,7 @@ import type { CalibrationFile } from '../store/calibration_file.ts';
 import { isNamedWithKey, type ModelKey } from '../store/places.ts';
 import type { MemoryDescription } from '../workers/vision.ts';
 import { type CalibrationParts, type CalibrationState, calibrationOf } from './calibration_state.ts';
+import type { DriftReport, DriftWatch } from './drift_watch.ts';
 import type { KnownMemories } from './known_memories.ts';
 import { extractorMismatch, type MatchedExtractor } from './memory_origin.ts';
 
@@ -19,6 +20,8 @@ export interface ModelDescription {
   readonly calibrationState: CalibrationState | 'waiting';
   /** The one in force, by which an inspection would judge; without a memory the waiting one. */
   readonly calibration: CalibrationFile | null;
+  /** Whether the scores that it judges still look like those it was made from. */
+  readonly drift: DriftReport;
   /** The recipe's scale. */
   readonly mmPerPx: number | null;
 }
@@ -26,6 +29,7 @@ export interface ModelDescription {
 export interface DescribeParts extends CalibrationParts {
   readonly memories: KnownMemories;
   readonly extractor: MatchedExtractor;
+  readonly driftWatch: DriftWatch;
 }
 
 /**
@@ -34,7 +38,7 @@ export interface DescribeParts extends CalibrationParts {
  * @throws InspectionError `damaged_file`, as an inspection would
  */
 export async function describeModel(parts: DescribeParts, key: ModelKey): Promise<ModelDescription> {
-  const { models, memories, extractor } = parts;
+  const { models, memories, extractor, driftWatch } = parts;
   const { place } = await models.locate(key);
   const known = await memories.at(place);
   const { mm_per_px: mmPerPx = null } = await models.readRecipe(key.recipeId);
@@ -49,11 +53,13 @@ export async function describeModel(parts: DescribeParts, key: ModelKey): Promis
       generation: null,
       calibrationState: stored === undefined ? 'none' : waits ? 'waiting' : 'stale',
       calibration: waits ? (stored ?? null) : null,
+      drift: driftWatch.of(place.npzPath, null),
       mmPerPx,
     };
   }
   const { memory } = known;
   const { generation, state, inForce } = await calibrationOf(parts, known);
+  const watched = state === 'valid' ? inForce : null;
   const mismatch = extractorMismatch(memory, extractor);
   return {
     memory,
@@ -62,6 +68,7 @@ export async function describeModel(parts: DescribeParts, key: ModelKey): Promis
     generation,
     calibrationState: state,
     calibration: mismatch === null ? inForce : null,
+    drift: driftWatch.of(place.npzPath, watched === null ? null : { calibration: watched, memory }),
     mmPerPx,
   };
 }

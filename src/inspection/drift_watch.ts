@@ -26,10 +26,18 @@ export interface JudgingModel {
   readonly memory: Pick<MemoryDescription, 'pictures'>;
 }
 
+/** A picture that a calibration in force has judged. */
+export interface JudgedPicture {
+  /** Where the memory lies. */
+  readonly place: string;
+  readonly model: JudgingModel;
+  readonly signals: Readonly<Record<DriftSignal, number>>;
+}
+
 /** Follows every calibrated model, in memory: a restart or a new calibration begins anew. */
 export interface DriftWatch {
-  /** Call with every picture that a calibration in force judged. NG ones are passed over. */
-  observe(place: string, model: JudgingModel, picture: Readonly<Record<DriftSignal, number>>): void;
+  /** Call with every picture whose verdict is answered. NG ones are passed over. */
+  observe(picture: JudgedPicture): void;
   /** @param model the one in force; null: none */
   of(place: string, model: JudgingModel | null): DriftReport;
 }
@@ -57,12 +65,12 @@ export function createDriftWatch(): DriftWatch {
   };
 
   return {
-    observe: (place, model, picture) => {
-      if (picture.score >= model.calibration.threshold) return;
+    observe: ({ place, model, signals: values }) => {
+      if (values.score >= model.calibration.threshold) return;
       const entry = find(place, model);
       for (const signal of signals) {
         const state = entry.states[signal];
-        if (state !== undefined) entry.states[signal] = observe(state, picture[signal]);
+        if (state !== undefined) entry.states[signal] = observe(state, values[signal]);
       }
       watched.delete(place);
       watched.set(place, entry);

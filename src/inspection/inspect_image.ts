@@ -12,7 +12,7 @@ import type { ModelKey } from '../store/places.ts';
 import { sha256Hex } from '../store/sha256.ts';
 import type { PreparedPicture, Vision } from '../workers/vision.ts';
 import { calibrationOf } from './calibration_state.ts';
-import type { DriftWatch } from './drift_watch.ts';
+import type { JudgedPicture } from './drift_watch.ts';
 import { type Explanation, explain } from './explain.ts';
 import type { NamedBytes } from './fit_model.ts';
 import type { KnownMemories, KnownMemory } from './known_memories.ts';
@@ -75,6 +75,8 @@ export interface Inspection {
   readonly decision: 'ok' | 'ng' | null;
   /** As `decision`, but `review` between the calibration's review threshold and its threshold. */
   readonly verdict: 'ok' | 'review' | 'ng' | null;
+  /** What a drift would be seen by; null: judged by no calibration, or by another memory's, whose scores are no reference. */
+  readonly judged: JudgedPicture | null;
   /**
    * How unusual the score is among the OK scores of the calibration: (1 + those at least as high) / (1 + all). Null unless
    * asked for, or without calibration.
@@ -100,8 +102,6 @@ export interface InspectParts {
   readonly scoreRule: ScoreRule;
   readonly areaMm2Thr: number;
   readonly keepCalibration: boolean;
-  /** Null: this is no picture from the line. */
-  readonly driftWatch: DriftWatch | null;
 }
 
 /**
@@ -161,11 +161,6 @@ export async function inspectImage(
       `The score of this picture is ${drawing.score}, which judges nothing; fit this role and ROI again.`,
     );
   }
-  // Scores of another memory are no reference.
-  if (calibration !== null && bound.state === 'valid' && parts.driftWatch !== null) {
-    const { brightness } = picture;
-    parts.driftWatch.observe(place.npzPath, { calibration, memory }, { score: drawing.score, brightness });
-  }
   const { height, width } = parts.extractor.preprocessing;
   return {
     memoryId: memory.memoryId,
@@ -179,6 +174,14 @@ export async function inspectImage(
     threshold,
     decision: threshold === null ? null : drawing.score >= threshold ? 'ng' : 'ok',
     verdict: verdictOf(drawing.score, calibration),
+    judged:
+      calibration === null || bound.state !== 'valid'
+        ? null
+        : {
+            place: place.npzPath,
+            model: { calibration, memory },
+            signals: { score: drawing.score, brightness: picture.brightness },
+          },
     scorePValue:
       request.scorePValue === true && calibration?.ok_scores !== undefined && calibration.ok_scores.length > 0
         ? scorePValue(drawing.score, calibration.ok_scores)

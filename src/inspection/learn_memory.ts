@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { InspectionError } from '../errors.ts';
 import type { ExtractorInfo } from '../extractors/extractor.ts';
 import type { ScoreMode } from '../patchcore/image_score.ts';
@@ -112,6 +113,7 @@ export async function embedForFit(
       }
     },
     onThinning: (done, total) => onProgress?.('thinning', done, total),
+    giveWay: setImmediate,
   });
   const pictures = await embedPictures({ vision, extractor, sigmaPx: scoreRule.sigmaPx }, sources, {
     onProgress: (done, total) => onProgress?.('pictures', done, total),

@@ -8,10 +8,6 @@ export interface MemoryBank {
   readonly rows: UnitRowMatrix;
   /** [kept] which of the patches each row is. */
   readonly picks: Int32Array;
-  /** How many patches it was chosen from. */
-  readonly embeddings: number;
-  /** rows / embeddings. */
-  readonly rateApplied: number;
 }
 
 /** A cell touched by less than this part of itself is padding: the rounding of a frame must not count. */
@@ -34,12 +30,7 @@ export async function buildMemoryBank(
 ): Promise<MemoryBank> {
   const size = coresetSize(unit.rows, rate);
   const picks = await selectCoreset(unit, size, products, hooks);
-  return {
-    rows: size === unit.rows ? unit : selectRows(unit, picks),
-    picks,
-    embeddings: unit.rows,
-    rateApplied: size / unit.rows,
-  };
+  return { rows: size === unit.rows ? unit : selectRows(unit, picks), picks };
 }
 
 /**

@@ -1,5 +1,6 @@
 import { InspectionError } from '../errors.ts';
-import { createMatrix, type Matrix, selectRows } from './matrix.ts';
+import { type HeldPatches, holdPatches } from './held_patches.ts';
+import type { Matrix } from './matrix.ts';
 import type { PatchSources } from './position_memory.ts';
 import type { ThinnedRows } from './thinning.ts';
 
@@ -49,6 +50,8 @@ export interface PatchCollectionOrder {
   readonly thin: (group: Matrix, size: number) => Promise<ThinnedRows>;
   /** Called while everything that is held is thinned. */
   readonly onThinning?: ((done: number, total: number) => void) | undefined;
+  /** Awaited every millisecond or so while many patches are copied. Absent: nobody else needs the thread. */
+  readonly giveWay?: (() => Promise<void>) | undefined;
 }
 
 /** Pictures that get a leave-one-out score; more would say the same and take longer. Their patches are never thinned. */
@@ -94,17 +97,15 @@ export function evenlySpread(count: number, most: number): Int32Array {
  * Cost: beside the room for the patches one group; 2 · group · share · cols operations for every patch.
  */
 export function createPatchCollection(order: PatchCollectionOrder): PatchCollection {
-  const { pictures, cells: mostCells, thin, onThinning } = order;
+  const { pictures, cells: mostCells } = order;
   const room = patchRoom(order);
   const perGroup = Math.min(mostPerGroup, Math.floor(room / 8));
   const whole = evenlySpread(pictures, Math.min(mostLeftOut, Math.floor(room / (4 * mostCells))));
-  const isWhole = new Set(whole);
-  const picture = new Int32Array(room);
-  const cell = new Int32Array(room);
-  let data: Float32Array = new Float32Array();
-  let cols = 0;
+  const isWhole = new Uint8Array(pictures);
+  for (const number of whole) isWhole[number] = 1;
+  // Until the first picture tells how wide patches are.
+  let held = holdPatches(0, 0);
   let count = 0;
-  let rows = 0;
   let seen = 0;
   /** The most patches that any picture had. */
   let fullest = 0;
@@ -113,46 +114,35 @@ export function createPatchCollection(order: PatchCollectionOrder): PatchCollect
   let share = 1;
   let radius = 0;
 
+  const requireFitting = (cells: Int32Array, { rows, cols }: Matrix) => {
+    const width = count === 0 ? cols : held.cols;
+    if (cols === width && rows === cells.length && rows <= mostCells && count < pictures) return;
+    throw new InspectionError(
+      'shape_mismatch',
+      `${rows} × ${cols} patches in ${cells.length} cells cannot be picture ${count + 1} of ${pictures} with at most ${mostCells} × ${width}.`,
+    );
+  };
+
   /** Thins the rows from `first` on to a share of them; gives the largest radius of a group. */
-  const thinFrom = async (first: number, part: number, onDone?: typeof onThinning): Promise<number> => {
-    const thinnable = rowsToThin(first);
-    const groups = Math.max(1, Math.round(thinnable.length / perGroup));
-    const held = createMatrix(room, cols, data);
-    let largest = 0;
-    let read = first;
-    let write = first;
-    for (let group = 0; group < groups; group++) {
-      const [begin, end] = [group, group + 1].map((i) => Math.floor((i * thinnable.length) / groups));
-      const members = thinnable.subarray(begin, end);
-      const dropped = new Set(members);
-      if (members.length > 0) {
-        const size = Math.max(1, Math.floor(members.length * part));
-        const thinned = await thin(selectRows(held, members), size);
-        for (const row of thinned.kept) dropped.delete(members[row] as number);
-        largest = Math.max(largest, thinned.radius);
-      }
-      // Group by group, because moving all of them at once would hold up the thread.
-      const next = group + 1 < groups ? (members.at(-1) as number) + 1 : rows;
-      for (; read < next; read++) if (!dropped.has(read)) moveRow(read, write++);
-      onDone?.(group + 1, groups);
-    }
-    rows = write;
-    thinnedRows = rows;
+  const thinFrom = async (
+    first: number,
+    part: number,
+    onGroup?: PatchCollectionOrder['onThinning'],
+  ): Promise<number> => {
+    const groups = inGroups(thinnableFrom(first), perGroup);
+    const largest = await thinGroups(held, groups, part, order.thin, onGroup);
+    thinnedRows = held.rows;
     return largest;
   };
 
-  const rowsToThin = (first: number): Int32Array => {
-    const thinnable = new Int32Array(rows - first);
+  const thinnableFrom = (first: number): Int32Array => {
+    const { picture } = held.sources;
+    const thinnable = new Int32Array(held.rows - first);
     let found = 0;
-    for (let row = first; row < rows; row++) if (!isWhole.has(picture[row] as number)) thinnable[found++] = row;
+    for (let row = first; row < held.rows; row++) {
+      if (isWhole[picture[row] as number] === 0) thinnable[found++] = row;
+    }
     return thinnable.subarray(0, found);
-  };
-
-  const moveRow = (from: number, to: number) => {
-    if (from === to) return;
-    data.copyWithin(to * cols, from * cols, (from + 1) * cols);
-    picture[to] = picture[from] as number;
-    cell[to] = cell[from] as number;
   };
 
   /** Makes room for the pictures still to come, as full as the fullest so far. */
@@ -161,50 +151,60 @@ export function createPatchCollection(order: PatchCollectionOrder): PatchCollect
     const expected = seen + (pictures - count) * fullest - inWhole;
     const before = share;
     share = Math.min(share * mostLeft, (room - perGroup - fullest - inWhole) / expected);
-    radius += await thinFrom(0, share / before, onThinning);
+    radius += await thinFrom(0, share / before, order.onThinning);
   };
 
   return {
     add: async (cells, embeddings) => {
-      if (cols === 0) {
-        cols = embeddings.cols;
-        data = roomFor(room, cols);
-      }
-      const fits = embeddings.cols === cols && embeddings.rows <= mostCells && embeddings.rows === cells.length;
-      if (!fits || count === pictures) {
-        throw new InspectionError(
-          'shape_mismatch',
-          `${embeddings.rows} × ${embeddings.cols} patches in ${cells.length} cells cannot be picture ${count + 1} of ${pictures} with at most ${mostCells} × ${cols}.`,
-        );
-      }
+      requireFitting(cells, embeddings);
+      if (count === 0) held = holdPatches(room, embeddings.cols, order.giveWay);
       fullest = Math.max(fullest, embeddings.rows);
-      while (rows + embeddings.rows > room) await thinAll();
-      data.set(embeddings.data, rows * cols);
-      picture.fill(count, rows, rows + embeddings.rows);
-      cell.set(cells, rows);
-      rows += embeddings.rows;
+      while (held.rows + embeddings.rows > room) await thinAll();
+      held.add(count, cells, embeddings);
       seen += embeddings.rows;
       count++;
-      if (share < 1 && rows - thinnedRows >= perGroup) radius = Math.max(radius, await thinFrom(thinnedRows, share));
+      if (share < 1 && held.rows - thinnedRows >= perGroup) {
+        radius = Math.max(radius, await thinFrom(thinnedRows, share));
+      }
     },
-    collected: () => ({
-      rows,
-      cols,
-      data,
-      sources: { picture: picture.slice(0, rows), cell: cell.slice(0, rows) },
-      thinning: share === 1 ? null : { seen, radius, whole: whole.filter((number) => number < count) },
-    }),
+    collected: () => {
+      const { rows, cols, data, sources } = held;
+      return {
+        rows,
+        cols,
+        data,
+        sources: { picture: sources.picture.slice(0, rows), cell: sources.cell.slice(0, rows) },
+        thinning: share === 1 ? null : { seen, radius, whole: whole.filter((number) => number < count) },
+      };
+    },
   };
 }
 
-function roomFor(rows: number, cols: number): Float32Array {
-  try {
-    return new Float32Array(rows * cols);
-  } catch (cause) {
-    throw new InspectionError(
-      'invalid_value',
-      `${rows} patches of ${cols} numbers cannot be held at once; lower BDI_FIT_PATCHES, or choose fewer pictures.`,
-      { cause },
-    );
+/** Groups of about `perGroup`, as equal as can be. */
+function inGroups(rows: Int32Array, perGroup: number): readonly Int32Array[] {
+  const groups = Math.min(rows.length, Math.max(1, Math.round(rows.length / perGroup)));
+  const startOf = (group: number) => Math.floor((group * rows.length) / groups);
+  return Array.from({ length: groups }, (_, group) => rows.subarray(startOf(group), startOf(group + 1)));
+}
+
+/** Keeps of each group of rows a share that represents it; gives the largest of their radii. */
+async function thinGroups(
+  held: HeldPatches,
+  groups: readonly Int32Array[],
+  share: number,
+  thin: PatchCollectionOrder['thin'],
+  onGroup: PatchCollectionOrder['onThinning'],
+): Promise<number> {
+  const dropped = new Uint8Array(held.rows);
+  let largest = 0;
+  for (const [group, members] of groups.entries()) {
+    const size = Math.max(1, Math.floor(members.length * share));
+    const { kept, radius } = await thin(await held.copyOf(members), size);
+    for (const row of members) dropped[row] = 1;
+    for (const member of kept) dropped[members[member] as number] = 0;
+    largest = Math.max(largest, radius);
+    onGroup?.(group + 1, groups.length);
   }
+  await held.drop(dropped);
+  return largest;
 }

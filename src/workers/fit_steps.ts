@@ -50,7 +50,7 @@ export async function fitMemory(
   const { rows, cols, data, sources, thinning } = order.patches;
   const unit = unitRows(createMatrix(rows, cols, data.subarray(0, rows * cols)));
   const embeddings = thinning?.seen ?? rows;
-  const whole = thinning?.whole ?? evenlySpread(order.pictures.length, order.pictures.length);
+  const whole = thinning?.whole ?? Int32Array.from(order.pictures.keys());
   const size = Math.min(rows, coresetSize(embeddings, order.coresetRate));
   const leaveOneOut = createLeaveOneOut(unit, sources, size);
   const bank = await buildMemoryBank(unit, size / rows, products, {

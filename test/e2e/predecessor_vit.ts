@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeImage } from '../../src/images/decode.ts';
 import { prepareInput } from '../../src/images/letterbox.ts';
+import { grid, preprocessing } from '../golden/reference_run.ts';
 import { openReferenceVit } from '../golden/reference_vit.ts';
 import { readSafetensors } from '../golden/safetensors.ts';
 import { sharedFile } from '../npy.ts';
@@ -33,23 +34,11 @@ json.dump({'mm_per_px': 0.2}, open(os.path.join(root, 'recipes', 'gold', 'recipe
  * is run on them; `test/golden/` compares that network with it.
  */
 export async function writePredecessorVit(root: string, python: string): Promise<void> {
-  const vit = await openReferenceVit(
-    readSafetensors(sharedFile('golden/weights.safetensors')),
-    { rows: 32, cols: 32 },
-    2,
-  );
+  const vit = await openReferenceVit(readSafetensors(sharedFile('golden/weights.safetensors')), grid, 2);
   const tokens: Uint8Array[] = [];
   for (const name of ['ok1', 'ok2']) {
     const bytes = new Uint8Array(readFileSync(sharedFile(`golden/${name}.png`)));
-    const { input } = prepareInput(await decodeImage(bytes, { name, maxPixels: 1e6 }), {
-      height: 448,
-      width: 448,
-      fit: 'letterbox',
-      resample: 'bicubic',
-      colorOrder: 'rgb',
-      mean: [0.485, 0.456, 0.406],
-      std: [0.229, 0.224, 0.225],
-    });
+    const { input } = prepareInput(await decodeImage(bytes, { name, maxPixels: 1e6 }), preprocessing);
     const { data } = await vit.tokens(input.data);
     tokens.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }

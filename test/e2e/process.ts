@@ -62,6 +62,7 @@ export async function startOkng(environment: Readonly<Record<string, string>>): 
 /** Processes on a models folder that every test of a file has for itself; what it started ends with it. */
 export interface OkngOfEachTest {
   readonly start: (environment?: Readonly<Record<string, string>>) => Promise<OkngProcess>;
+  readonly modelsDir: () => string;
   /** Every file of the models folder but the jobs, with its content. */
   readonly modelFiles: () => Readonly<Record<string, string>>;
 }
@@ -83,6 +84,7 @@ export function okngOfEachTest(): OkngOfEachTest {
       running.push(okng);
       return okng;
     },
+    modelsDir: () => modelsDir,
     modelFiles: () => {
       const names = readdirSync(modelsDir, { recursive: true }) as string[];
       const files = names.filter((name) => !name.startsWith('jobs') && statSync(join(modelsDir, name)).isFile());

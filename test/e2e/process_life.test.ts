@@ -12,11 +12,11 @@ import {
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { tokenCard, writeCard } from '../extractors/model_card_file.ts';
 import { type PartPicture, partPictures, partsMmPerPx } from '../parts.ts';
 import { type FitAnswer, get, type InferAnswer, postForm } from './client.ts';
-import { type OkngProcess, startOkng } from './process.ts';
+import { type OkngProcess, okngOfEachTest } from './process.ts';
 
 /** What a real process does at its beginning, at its end, with broken files and with bodies that are too large. */
 
@@ -24,24 +24,7 @@ const model = { role_id: 'flange', roi_id: 'top', mm_per_px: String(partsMmPerPx
 const good = partPictures('train/good');
 const [part] = partPictures('test/good') as [PartPicture];
 
-let modelsDir: string;
-let running: OkngProcess[];
-
-beforeEach(() => {
-  modelsDir = mkdtempSync(join(tmpdir(), 'okng-life-'));
-  running = [];
-});
-
-afterEach(async () => {
-  for (const okng of running) await okng.kill('SIGKILL');
-  rmSync(modelsDir, { recursive: true, force: true });
-});
-
-async function start(environment: Readonly<Record<string, string>> = {}): Promise<OkngProcess> {
-  const okng = await startOkng({ BDI_MODELS_DIR: modelsDir, EXTRACTOR: 'embedded', ...environment });
-  running.push(okng);
-  return okng;
-}
+const { start, modelsDir } = okngOfEachTest();
 
 const postFit = (okng: OkngProcess, fields: Readonly<Record<string, string>>, pictures: readonly PartPicture[]) =>
   postForm<FitAnswer>(
@@ -54,7 +37,7 @@ const infer = (okng: OkngProcess, fields: Readonly<Record<string, string>> = {})
   postForm<InferAnswer>(`${okng.url}/infer`, { ...model, ...fields }, [{ ...part, field: 'image' }]);
 
 const modelFile = (suffix: string) =>
-  join(modelsDir, readdirSync(modelsDir).find((name) => name.endsWith(suffix)) ?? `no file ${suffix}`);
+  join(modelsDir(), readdirSync(modelsDir()).find((name) => name.endsWith(suffix)) ?? `no file ${suffix}`);
 
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 200 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 50));
@@ -78,16 +61,16 @@ describe.each([
   ['whole', {}],
 ])('temp files of killed processes', (mode, environment) => {
   it(`are removed at a ${mode} start, those of a fit beside it are not`, async () => {
-    const folder = join(modelsDir, 'recipes', 'line1', 'k');
+    const folder = join(modelsDir(), 'recipes', 'line1', 'k');
     mkdirSync(folder, { recursive: true });
     const elevenMinutesAgo = new Date(Date.now() - 11 * 60_000);
-    for (const place of [modelsDir, folder]) {
+    for (const place of [modelsDir(), folder]) {
       for (const name of ['.tmp-old', '.tmp-young']) writeFileSync(join(place, name), 'half a memory');
       utimesSync(join(place, '.tmp-old'), elevenMinutesAgo, elevenMinutesAgo);
     }
     const okng = await start(environment);
     await until(() => okng.log.some(({ removed }) => removed === 2));
-    expect(readdirSync(modelsDir)).toEqual(['.tmp-young', 'recipes']);
+    expect(readdirSync(modelsDir())).toEqual(['.tmp-young', 'recipes']);
     expect(readdirSync(folder)).toEqual(['.tmp-young']);
   });
 });
@@ -130,7 +113,7 @@ describe('a model of another extractor', () => {
     await postFit(first, {}, good.slice(0, 2));
     const before = await infer(first);
     await first.kill('SIGTERM');
-    const files = () => readdirSync(modelsDir).map((name) => [name, statSync(join(modelsDir, name)).mtimeMs]);
+    const files = () => readdirSync(modelsDir()).map((name) => [name, statSync(join(modelsDir(), name)).mtimeMs]);
     const untouched = files();
 
     const folder = mkdtempSync(join(tmpdir(), 'okng-card-'));
@@ -168,9 +151,9 @@ describe('broken files', () => {
     expect(refused.status).toBe(503);
     expect(refused.body).toMatchObject({
       code: 'damaged_file',
-      error: expect.stringContaining(damaged.slice(modelsDir.length + 1)),
+      error: expect.stringContaining(damaged.slice(modelsDir().length + 1)),
     });
-    expect(JSON.stringify(refused.body)).not.toContain(modelsDir);
+    expect(JSON.stringify(refused.body)).not.toContain(modelsDir());
     expect((await infer(okng, { roi_id: 'other' })).status).toBe(200);
 
     expect((await postFit(okng, {}, good.slice(0, 3))).status).toBe(200);
@@ -179,13 +162,13 @@ describe('broken files', () => {
 
   it('a fit whose scale cannot be stored is refused and stores no memory', async () => {
     const okng = await start();
-    writeFileSync(join(modelsDir, 'recipes'), 'a file where a folder must be');
+    writeFileSync(join(modelsDir(), 'recipes'), 'a file where a folder must be');
     const refused = await postFit(okng, {}, good.slice(0, 2));
     expect(refused.status).toBe(503);
     expect(refused.body).toMatchObject({ code: 'damaged_file' });
-    expect(readdirSync(modelsDir)).toEqual(['recipes']);
+    expect(readdirSync(modelsDir())).toEqual(['recipes']);
 
-    rmSync(join(modelsDir, 'recipes'));
+    rmSync(join(modelsDir(), 'recipes'));
     expect((await postFit(okng, {}, good.slice(0, 2))).status).toBe(200);
   });
 
@@ -226,7 +209,10 @@ describe('shutdown', () => {
     const okng = await start({ BDI_SHUTDOWN_TIMEOUT_S: '0' });
     await postFit(okng, {}, good.slice(0, 3));
     const files = () =>
-      readdirSync(modelsDir).map((name) => [name, name.includes('.') && readFileSync(join(modelsDir, name), 'base64')]);
+      readdirSync(modelsDir()).map((name) => [
+        name,
+        name.includes('.') && readFileSync(join(modelsDir(), name), 'base64'),
+      ]);
     const before = files();
     const answer = postFit(okng, {}, many);
     await new Promise((resolve) => setTimeout(resolve, 700));
@@ -334,7 +320,7 @@ describe('a body over the limit', () => {
     expect(chunked).toMatch(/^HTTP\/1\.1 413 /);
     expect(chunked).toMatch(/"code":"body_too_large"/);
     expect((await get(`${okng.url}/health`)).status).toBe(200);
-    expect(readdirSync(modelsDir)).toEqual([]);
+    expect(readdirSync(modelsDir())).toEqual([]);
   });
 });
 

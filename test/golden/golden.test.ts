@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeImage } from '../../src/images/decode.ts';
 import { prepareInput } from '../../src/images/letterbox.ts';
-import type { Preprocessing } from '../../src/images/preprocessing.ts';
 import type { Neighbors } from '../../src/neighbors/neighbors.ts';
 import { createOnnxNeighbors } from '../../src/neighbors/onnx_neighbors.ts';
 import { createOnnxProducts, type OnnxProducts } from '../../src/neighbors/onnx_products.ts';
@@ -19,8 +18,9 @@ import {
   type UnitRowMatrix,
 } from '../../src/patchcore/matrix.ts';
 import { buildMemoryBank } from '../../src/patchcore/memory_bank.ts';
-import { resolveShape, roiMask, type ShapeSpec } from '../../src/patchcore/roi_mask.ts';
+import { resolveShape, roiMask } from '../../src/patchcore/roi_mask.ts';
 import { hasShared, readSharedNpy, sharedFile } from '../npy.ts';
+import { frame, grid, preprocessing, type ShapeName, shapes, size } from './reference_run.ts';
 import { openReferenceVit, type ReferenceVit } from './reference_vit.ts';
 import { readSafetensors } from './safetensors.ts';
 
@@ -29,30 +29,11 @@ import { readSafetensors } from './safetensors.ts';
  * its score, with the ViT of `reference_vit.ts` in between. `test/patchcore/golden_maps.test.ts` begins at the distances.
  */
 
-const size = { height: 448, width: 448 };
-const grid = { rows: 32, cols: 32 };
-const frame = { top: 0, left: 0, height: 32, width: 32 };
-const preprocessing: Preprocessing = {
-  ...size,
-  fit: 'letterbox',
-  resample: 'bicubic',
-  colorOrder: 'rgb',
-  mean: [0.485, 0.456, 0.406],
-  std: [0.229, 0.224, 0.225],
-};
 const good = ['ok0', 'ok1', 'ok2'] as const;
 const inspected = ['ok0', 'test_ok', 'test_ng'] as const;
 const square = ['ok0', 'ok1', 'ok2', 'test_ok', 'test_ng'] as const;
 const withPadding = 'rect_500x300';
 type PictureName = (typeof square)[number] | typeof withPadding;
-
-const shapes = {
-  none: { kind: '', numbers: {} },
-  rect: { kind: 'rect', numbers: { x: 100, y: 50, w: 120, h: 200 } },
-  circle: { kind: 'circle', numbers: { cx: 224, cy: 224, r: 100 } },
-  annulus: { kind: 'annulus', numbers: { cx: 224, cy: 224, r: 200, r_inner: 120 } },
-} as const satisfies Record<string, ShapeSpec>;
-type ShapeName = keyof typeof shapes;
 
 interface Golden {
   readonly images: Readonly<

@@ -1,6 +1,7 @@
+import sharp from 'sharp';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { partPictures } from '../parts.ts';
-import { type JsonAnswer, postForm, startTestApp, type TestApp } from './test_app.ts';
+import { answer, type JsonAnswer, postForm, postJson, startTestApp, type TestApp } from './test_app.ts';
 
 let okng: TestApp;
 const file = ({ name, bytes }: { name: string; bytes: Uint8Array }) =>
@@ -53,4 +54,25 @@ it('what cannot be answered by its deadline is refused, and says so; what can is
   expect(late).toMatchObject({ status: 503, body: { code: 'deadline_missed', recipe_id: 'default' } });
   expect(late.headers.get('retry-after')).toBe('1');
   expect(await infer(parts, '600000')).toMatchObject({ status: 200 });
+});
+
+it('of several pictures that are refused as a whole, none counts for the drift', async () => {
+  const { role_id, roi_id } = model;
+  const okScores = Array.from({ length: 20 }, (_, i) => 10 + i);
+  expect(await postJson(okng, '/calibrate_ng', { role_id, roi_id, ok_scores: okScores })).toMatchObject({
+    status: 200,
+  });
+  const watched = async () =>
+    (await answer(await okng.app.request(`/state?role_id=${role_id}&roi_id=${roi_id}`))).body.drift;
+  const shape = JSON.stringify({ kind: 'rect', x: 100, y: 100, w: 50, h: 50 });
+  const inRoi = (image: readonly File[]) => postForm(okng, '/infer', { ...model, shape, image });
+  // Comes last, and is refused last: its ROI is empty only once it is drawn.
+  const small = await sharp({ create: { width: 50, height: 50, channels: 3, background: 'gray' } })
+    .png()
+    .toBuffer();
+  const several = [...parts, ...good, file({ name: 'small.png', bytes: new Uint8Array(small) })];
+  expect(await inRoi(several)).toMatchObject({ status: 400, body: { code: 'empty_mask' } });
+  expect(await watched()).toMatchObject({ pictures: 0 });
+  expect(await inRoi(several.slice(0, -1))).toMatchObject({ status: 200 });
+  expect(await watched()).toMatchObject({ pictures: 7 });
 });

@@ -4,17 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { decodeImage } from '../../src/images/decode.ts';
 import { gridFrame, prepareInput } from '../../src/images/letterbox.ts';
 import type { Preprocessing } from '../../src/images/preprocessing.ts';
+import { preprocessing as dino } from '../golden/reference_run.ts';
 import { hasShared, readSharedNpy, sharedFile } from '../npy.ts';
-
-const dino: Preprocessing = {
-  height: 448,
-  width: 448,
-  fit: 'letterbox',
-  resample: 'bicubic',
-  colorOrder: 'rgb',
-  mean: [0.485, 0.456, 0.406],
-  std: [0.229, 0.224, 0.225],
-};
 
 const plain = (change: Partial<Preprocessing>): Preprocessing => ({
   ...dino,

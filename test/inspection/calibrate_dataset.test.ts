@@ -123,7 +123,7 @@ describe('calibrateDataset', () => {
       memories: { ...toy.memories, at: async () => known && { ...known, memory: { ...known.memory, pictures: [] } } },
     };
     await uploadOk(2);
-    const inspect = (request: InspectRequest) => inspectImage({ ...toy.parts, driftWatch: null }, request);
+    const inspect = (request: InspectRequest) => inspectImage(toy.parts, request);
     const { warnings } = await calibrateDataset({ ...anonymous, inspect }, plainRequest);
     expect(warnings).toEqual([expect.stringMatching(/does not say which pictures it was made from/)]);
   });
@@ -210,7 +210,7 @@ describe('calibrateDataset', () => {
     await uploadOk(...Array.from({ length: 12 }, (_, i) => i + 1));
     await toy.calibrateDataset();
     await toy.calibrateDataset();
-    expect((await toy.health()).drift).toMatchObject({ state: 'steady', pictures: 0 });
+    expect((await toy.describe()).drift).toMatchObject({ state: 'steady', pictures: 0 });
   });
 
   it('is given up when the memory is replaced meanwhile: a threshold belongs to one', async () => {
@@ -228,7 +228,7 @@ describe('calibrateDataset', () => {
     await toy.fit({ pictures: [even(0)] });
     const { saved } = await uploadOk(1, 2, 3);
     const inspect = async (request: InspectRequest) => {
-      const inspection = await inspectImage({ ...toy.parts, driftWatch: null }, request);
+      const inspection = await inspectImage(toy.parts, request);
       return request.picture.name === saved[1] ? { ...inspection, memoryId: 'another' } : inspection;
     };
     await expect(calibrateDataset({ ...toy.parts, inspect }, plainRequest)).rejects.toMatchObject({

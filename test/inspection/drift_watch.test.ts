@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDriftWatch, type JudgingModel } from '../../src/inspection/drift_watch.ts';
 import type { CalibrationFile } from '../../src/store/calibration_file.ts';
-import { key, type ToyService, toyService } from './toy_service.ts';
+import { type ToyService, toyService } from './toy_service.ts';
 import { toyPicture } from './toy_vision.ts';
 
 const reference = Array.from({ length: 30 }, (_, i) => 1 + i / 30);
@@ -25,7 +25,8 @@ const light = (i: number) => 100.4 + ((i * 11) % 30);
 
 const follow = (of: JudgingModel, score: (i: number) => number, brightness: (i: number) => number, place = 'p') => {
   const watch = createDriftWatch();
-  for (let i = 0; i < 60; i++) watch.observe(place, of, { score: score(i), brightness: brightness(i) });
+  for (let i = 0; i < 60; i++)
+    watch.observe({ place, model: of, signals: { score: score(i), brightness: brightness(i) } });
   return watch;
 };
 
@@ -65,24 +66,35 @@ describe('a drift watch', () => {
   });
 });
 
-describe('modelHealth', () => {
+describe('the drift of a model', () => {
   let toy: ToyService;
   beforeEach(() => {
     toy = toyService();
   });
   afterEach(() => toy.remove());
 
-  it('tells of a model from nothing to drifting', async () => {
-    expect(await toy.health()).toMatchObject({ memoryFitted: false, calibration: 'none' });
+  it('is told from nothing to drifting', async () => {
+    expect(await toy.describe()).toMatchObject({ memory: null, calibrationState: 'none' });
     await toy.fit();
-    expect(await toy.health()).toMatchObject({ memoryFitted: true, calibration: 'none' });
+    expect(await toy.describe()).toMatchObject({ memory: expect.anything(), calibrationState: 'none' });
     const scores: number[] = [];
     for (let i = 0; i < 12; i++) scores.push((await toy.inspect({ picture: toyPicture(0, 30, 60, 91 + i) })).score);
     await toy.calibrate({ okScores: scores, ngScores: [1] });
-    expect((await toy.health()).drift).toMatchObject({ state: 'steady', pictures: 0 });
+    expect((await toy.describe()).drift).toMatchObject({ state: 'steady', pictures: 0 });
     for (let i = 0; i < 40; i++) await toy.inspect({ picture: toyPicture(0, 30, 60, 104 + (i % 5)) });
-    expect((await toy.health()).drift).toMatchObject({ state: 'drifted', direction: 'higher', pictures: 40 });
+    expect((await toy.describe()).drift).toMatchObject({ state: 'drifted', direction: 'higher', pictures: 40 });
     await toy.fit({ pictures: [toyPicture(5, 6, 7, 8)] });
-    expect(await toy.health(key)).toMatchObject({ calibration: 'stale', drift: { state: 'not_watched' } });
+    expect(await toy.describe()).toMatchObject({ calibrationState: 'stale', drift: { state: 'not_watched' } });
+  });
+
+  it('is not watched by a threshold of another memory, though it goes on judging', async () => {
+    await toy.remove();
+    toy = toyService({ keepCalibration: true });
+    await toy.fit();
+    await toy.calibrate({ okScores: reference });
+    expect((await toy.describe()).drift.state).toBe('steady');
+    await toy.fit({ pictures: [toyPicture(5, 6, 7, 8)] });
+    expect(await toy.inspect()).toMatchObject({ threshold: expect.any(Number), judged: null });
+    expect(await toy.describe()).toMatchObject({ calibrationState: 'stale', drift: { state: 'not_watched' } });
   });
 });

@@ -217,6 +217,24 @@ describe('a fit of more pictures than it holds patches of', () => {
     expect(changes.slice(0, 3)).toEqual(['pictures', 'thinning', 'pictures']);
   });
 
+  it('lets others have their turn before it copies what it thins', async () => {
+    let turned = false;
+    small.vision.beforeEmbed = async () => {
+      turned = false;
+      setImmediate(() => {
+        turned = true;
+      });
+    };
+    const { thin } = small.vision;
+    const turnedBefore: boolean[] = [];
+    small.vision.thin = (...group) => {
+      turnedBefore.push(turned);
+      return thin(...group);
+    };
+    await small.fit({ pictures: pictures(60), keepAll: false });
+    expect(new Set(turnedBefore)).toEqual(new Set([true]));
+  });
+
   it.each([
     ['nobody waits for it any more', 'request_aborted'],
     ['the service shuts down', 'shutting_down'],

@@ -148,7 +148,7 @@ describe('inspectImage', () => {
       await expect(toy.inspect({}, caller.signal)).rejects.toMatchObject(gone);
       expect(toy.vision.calls).toMatchObject({ measure: 1 });
       expect(toy.vision.calls.draw).toBeUndefined();
-      expect((await toy.health()).drift).toMatchObject({ state: 'steady', pictures: 0 });
+      expect((await toy.describe()).drift).toMatchObject({ state: 'steady', pictures: 0 });
       expect((await toy.inspect({}, new AbortController().signal)).decision).toBe('ok');
     });
   });

@@ -107,7 +107,7 @@ describe('after a refit', () => {
     expect(await inspect()).toMatchObject({ generation: 2, threshold: 0.1, decision: 'ng', calibrationStale: true });
     expect(await toy.describe()).toMatchObject({ calibration: { threshold: 0.1 }, calibrationState: 'stale' });
     // Its scores are no reference for this memory's.
-    expect((await toy.health()).drift.state).toBe('not_watched');
+    expect((await toy.describe()).drift.state).toBe('not_watched');
     const scoreRule = { ...toy.parts.scoreRule, percentile: 50 };
     expect((await toy.with({ scoreRule }).inspect()).threshold).toBeNull();
     await calibrate(0.2);

@@ -14,7 +14,6 @@ import { createKnownMemories } from '../../src/inspection/known_memories.ts';
 import { listDataset, type UploadRequest, uploadSamples } from '../../src/inspection/manage_dataset.ts';
 import { listGenerations, listModels, rollBack } from '../../src/inspection/manage_models.ts';
 import { correctScale, findRecipe, listRecipes, removeRecipe } from '../../src/inspection/manage_recipes.ts';
-import { modelHealth } from '../../src/inspection/model_health.ts';
 import { reviewDataset } from '../../src/inspection/review_dataset.ts';
 import type { DatasetHooks } from '../../src/inspection/score_dataset.ts';
 import type { ScoreRule } from '../../src/inspection/score_rule.ts';
@@ -82,8 +81,7 @@ export function toyService(
   } as const;
   const scoreParts = {
     ...parts,
-    inspect: (request: InspectRequest, signal?: AbortSignal) =>
-      inspectImage({ ...parts, driftWatch: null }, request, signal),
+    inspect: (request: InspectRequest, signal?: AbortSignal) => inspectImage(parts, request, signal),
   };
   return {
     parts,
@@ -111,7 +109,6 @@ export function toyService(
         scorePercentile: 100,
         ...request,
       }),
-    health: (of = key) => modelHealth(parts, of),
     describe: (of = key) => describeModel(parts, of),
     upload: (request: Partial<UploadRequest> = {}, signal?: AbortSignal) =>
       uploadSamples(parts, { key, label: 'ok', pictures: [toyPicture(0, 30, 60, 90)], metas: [], ...request }, signal),
@@ -140,8 +137,11 @@ export function toyService(
       correct: (id: string, mmPerPx: number) => correctScale(parts, id, mmPerPx),
       remove: (id: string, force = false) => removeRecipe(parts, id, force),
     },
-    inspect: (request: Partial<InspectRequest> = {}, signal?: AbortSignal) =>
-      inspectImage(parts, inspectRequest(request), signal),
+    inspect: async (request: Partial<InspectRequest> = {}, signal?: AbortSignal) => {
+      const inspection = await inspectImage(parts, inspectRequest(request), signal);
+      if (inspection.judged !== null) parts.driftWatch.observe(inspection.judged);
+      return inspection;
+    },
     /** Every file with its content, to see what changed. */
     files: (): Readonly<Record<string, string>> => {
       const names = readdirSync(modelsDir, { recursive: true }) as string[];

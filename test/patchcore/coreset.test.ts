@@ -157,26 +157,13 @@ describe('selectCoreset', () => {
 
 describe('coveringRadius', () => {
   it('is the largest distance to the nearest pick', () => {
-    expect(
-      coveringRadius(
-        matrixOf([
-          [0, 0],
-          [3, 4],
-          [1, 0],
-        ]),
-        [0],
-      ),
-    ).toBe(5);
-    expect(
-      coveringRadius(
-        matrixOf([
-          [0, 0],
-          [3, 4],
-          [1, 0],
-        ]),
-        [0, 1],
-      ),
-    ).toBe(1);
+    const rows = matrixOf([
+      [0, 0],
+      [3, 4],
+      [1, 0],
+    ]);
+    expect(coveringRadius(rows, [0])).toBe(5);
+    expect(coveringRadius(rows, [0, 1])).toBe(1);
     expect(coveringRadius(matrixOf([[2], [2]]), [0])).toBe(0);
   });
 });

@@ -6,7 +6,8 @@ import { chooseThreshold } from '../../src/patchcore/calibration.ts';
 import { heatmap } from '../../src/patchcore/heatmap.ts';
 import { imageScore } from '../../src/patchcore/image_score.ts';
 import { findRegions } from '../../src/patchcore/regions.ts';
-import { type RoiMask, resolveShape, roiMask, type ShapeSpec } from '../../src/patchcore/roi_mask.ts';
+import { type RoiMask, resolveShape, roiMask } from '../../src/patchcore/roi_mask.ts';
+import { frame, grid, type ShapeName, shapes, size } from '../golden/reference_run.ts';
 import { hasShared, readSharedNpy, sharedFile } from '../npy.ts';
 
 /**
@@ -14,19 +15,9 @@ import { hasShared, readSharedNpy, sharedFile } from '../npy.ts';
  * circle, ours do not; so circles are compared by their pixel count, and what is inside through the reference's own mask.
  */
 
-const size = { height: 448, width: 448 };
-const grid = { rows: 32, cols: 32 };
-const frame = { top: 0, left: 0, height: 32, width: 32 };
 const mmPerPx = 0.2;
 const minAreaPx = 1 / (mmPerPx * mmPerPx);
 const pictures = ['ok0', 'test_ok', 'test_ng'] as const;
-const shapes = {
-  none: { kind: '', numbers: {} },
-  rect: { kind: 'rect', numbers: { x: 100, y: 50, w: 120, h: 200 } },
-  circle: { kind: 'circle', numbers: { cx: 224, cy: 224, r: 100 } },
-  annulus: { kind: 'annulus', numbers: { cx: 224, cy: 224, r: 200, r_inner: 120 } },
-} as const satisfies Record<string, ShapeSpec>;
-type ShapeName = keyof typeof shapes;
 
 interface GoldenRun {
   readonly threshold: number;

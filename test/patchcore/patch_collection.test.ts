@@ -133,6 +133,21 @@ describe('createPatchCollection', () => {
     }
   });
 
+  it('keeps of each group what represents it, beside the pictures that are whole', async () => {
+    const pictures = drifting(9);
+    const lastOfGroup: PatchCollectionOrder['thin'] = async ({ rows }) => ({
+      kept: Int32Array.of(rows - 1),
+      radius: 0,
+    });
+    const patches = await collect(pictures, { ...small, thin: lastOfGroup });
+    expect([...(patches.thinning?.whole ?? [])]).toEqual([0, 4]);
+    const expected = pictures.flatMap((_, i) =>
+      i === 0 || i === 4 ? Array.from({ length: cells }, (_, cell) => cells * i + cell) : [cells * i + cells - 1],
+    );
+    expect([...keptRows(patches, pictures)]).toEqual(expected);
+    expect(matrixOfKept(patches).data).toEqual(selectRows(concatRows(pictures), expected).data);
+  });
+
   it('thins once, to what the pictures still to come leave room for: the largest radius counts', async () => {
     const radii: number[] = [];
     let passes = 0;

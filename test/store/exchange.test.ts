@@ -158,14 +158,17 @@ describe.skipIf(python === '')('a model that okng fitted', () => {
     expect(said).toBe(`${memory.bank.rows} ${memory.bank.cols} ${grid.rows} ${grid.cols} Flansch ${recipeId}`);
     if (positions) return;
 
-    const { map } = await okng.service.inspect({
-      key,
-      mmPerPx: 0.1,
-      picture: { ...picture, bytes: picture.bytes.slice() },
-      shape: wholePicture,
-      includeHeatmap: false,
-      keepMap: true,
-    });
+    const [inspection] = await okng.service.inspectAll([
+      {
+        key,
+        mmPerPx: 0.1,
+        picture: { ...picture, bytes: picture.bytes.slice() },
+        shape: wholePicture,
+        includeHeatmap: false,
+        keepMap: true,
+      },
+    ]);
+    const map = inspection?.map ?? null;
     if (map === null) throw new Error('a map was asked for');
     const frame = { top: 0, left: 0, height: grid.rows, width: grid.cols };
     const theirs = anomalyMap(floats(out), grid, frame, map, 1);

@@ -6,7 +6,6 @@ import { type VitGraphOptions, type VitPrecision, writeVitGraph } from '../../..
 import type { Linear, VitWeights } from '../../../src/extractors/vit/vit_weights.ts';
 import { decodeImage } from '../../../src/images/decode.ts';
 import { prepareInput } from '../../../src/images/letterbox.ts';
-import type { Preprocessing } from '../../../src/images/preprocessing.ts';
 import { createOnnxNeighbors } from '../../../src/neighbors/onnx_neighbors.ts';
 import { createOnnxProducts, type OnnxProducts } from '../../../src/neighbors/onnx_products.ts';
 import { type OnnxSession, openSession } from '../../../src/onnx/onnx_session.ts';
@@ -19,6 +18,7 @@ import {
   type UnitRowMatrix,
 } from '../../../src/patchcore/matrix.ts';
 import { buildMemoryBank } from '../../../src/patchcore/memory_bank.ts';
+import { preprocessing, size } from '../../golden/reference_run.ts';
 import { hasShared, readSharedNpy, sharedFile } from '../../npy.ts';
 import { runLoopVit } from './loop_vit.ts';
 import { someVit } from './some_vit_weights.ts';
@@ -207,17 +207,8 @@ describe('writeVitGraph', () => {
 
 /** The reference implementation's pictures and tokens (torch 1.13), and its random ViT-S/14. */
 describe.skipIf(!hasShared)('a ViT-S/14 on the reference pictures', () => {
-  const size = { height: 448, width: 448 };
   const patches = 32 * 32;
   const blocks = [9, 10, 11];
-  const preprocessing: Preprocessing = {
-    ...size,
-    fit: 'letterbox',
-    resample: 'bicubic',
-    colorOrder: 'rgb',
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
-  };
   const good = ['ok0', 'ok1', 'ok2'] as const;
   const names = [...good, 'test_ok', 'test_ng'] as const;
   type Name = (typeof names)[number];
