@@ -178,7 +178,7 @@ export const settings = {
   neighbors: setting(
     'BDI_NEIGHBORS',
     'onnx',
-    'onnx, or faiss for faiss-node in a process of its own (`npm run faiss:build`): what searches the memories. The answers are the same.',
+    'What searches the memories: onnx, onnx_int8 (a quarter of the memory, nearly the same answers), or faiss (another process, the same answers).',
     choice(neighborsEngineNames),
   ),
   coresetRate: setting(

@@ -7,7 +7,7 @@ declare const WebAssembly: {
   readonly Instance: new (module: object, imports: object) => { readonly exports: object };
 };
 
-/** The loops of `assembly/loops.ts`, which describes each, and the memory their addresses are of. */
+/** The loops of `assembly/`, which describes each, and the memory their addresses are of. */
 export interface Loops {
   readonly memory: { readonly buffer: ArrayBuffer };
   scaleRow(source: number, first: number, weights: number, count: number, pixels: number, out: number): void;
@@ -33,6 +33,9 @@ export interface Loops {
   squaredLength(row: number, length: number): number;
   squaredDistance(a: number, b: number, length: number): number;
   scaleInPlace(row: number, length: number, factor: number): void;
+  subtractInPlace(row: number, other: number, length: number): void;
+  largestMagnitude(row: number, length: number): number;
+  toSteps(row: number, length: number, step: number, zero: number, out: number): number;
   approachPicks(
     dots: number,
     rows: number,

@@ -38,6 +38,25 @@ export function distinctRows(matrix: Matrix): DistinctRows {
   };
 }
 
+/**
+ * Some of the distinct rows, where they stood.
+ *
+ * @param rows their numbers
+ * @param matrix the rows themselves, in that order
+ */
+export function distinctPart(
+  { places, starts }: Pick<DistinctRows, 'places' | 'starts'>,
+  rows: Int32Array,
+  matrix: Matrix,
+): DistinctRows {
+  const placesOfEach = Array.from(rows, (row) => places.subarray(starts[row], starts[row + 1]));
+  const partStarts = new Int32Array(rows.length + 1);
+  for (const [i, { length }] of placesOfEach.entries()) partStarts[i + 1] = (partStarts[i] as number) + length;
+  const partPlaces = new Int32Array(partStarts[rows.length] as number);
+  for (const [i, some] of placesOfEach.entries()) partPlaces.set(some, partStarts[i]);
+  return { matrix, places: partPlaces, starts: partStarts };
+}
+
 /** Counting sort of the rows by their first row. */
 function placesOf(firstOf: Int32Array, firsts: readonly number[]): Pick<DistinctRows, 'places' | 'starts'> {
   const starts = new Int32Array(firsts.length + 1);

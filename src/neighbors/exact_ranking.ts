@@ -76,3 +76,12 @@ function enter(best: Float64Array, indices: Int32Array, base: number, squared: n
   best[place] = squared;
   indices[base + place] = row;
 }
+
+/** The k-th smallest of `count` values; Infinity where there are not so many. */
+export function smallest(values: Float32Array, start: number, count: number, k: number): number {
+  if (k > count) return Number.POSITIVE_INFINITY;
+  if (k > 1) return values.slice(start, start + count).sort()[k - 1] as number;
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = start; i < start + count; i++) least = Math.min(least, values[i] as number);
+  return least;
+}

@@ -38,6 +38,8 @@ export function createFaissNeighbors(bank: Matrix, faiss: FaissProcess): Neighbo
   return {
     rows: bank.rows,
     cols: bank.cols,
+    bytes: bank.data.byteLength,
+    keepsBank: true,
     search: async (queries, k) => {
       const ranking = startRanking(queries, neighborCount(queries, bank, k));
       const searched: SearchedBank = { ...distinct, longest };

@@ -1,6 +1,6 @@
 import { squaredLengths } from '../kernels/row_loops.ts';
 import { createGraph } from '../onnx/onnx_graph.ts';
-import { type OnnxSession, openSession } from '../onnx/onnx_session.ts';
+import type { OnnxSession } from '../onnx/onnx_session.ts';
 import type { Matrix } from '../patchcore/matrix.ts';
 import { type nearestNeighbors, neighborCount } from '../patchcore/nearest_neighbors.ts';
 import { type DistinctRows, distinctRows } from './distinct_rows.ts';
@@ -10,10 +10,12 @@ import {
   endQuery,
   largestScore,
   type Ranking,
+  smallest,
   startRanking,
   unitRoundoff,
 } from './exact_ranking.ts';
 import type { Neighbors } from './neighbors.ts';
+import { sharedSessions } from './shared_sessions.ts';
 
 export interface OnnxNeighborsOptions {
   /** Threads of one search, ≥ 1. */
@@ -25,6 +27,8 @@ export interface OnnxNeighborsOptions {
  * cache, smaller ones make the product slow.
  */
 const blockBytes = 8 * 1024 * 1024;
+
+const sessions = sharedSessions(scoreGraph);
 
 /**
  * Exact k-NN with one matrix product on ONNX Runtime: |q − b|² = |q|² + |b|² − 2 q·b, of which |q|² does not change the
@@ -51,11 +55,13 @@ export async function createOnnxNeighbors(bank: Matrix, { threads }: OnnxNeighbo
     squares: Float32Array.from(squares),
     longest: Math.sqrt(squares.reduce((most, square) => Math.max(most, square), 0)),
   };
-  const session = await borrow(threads);
+  const session = await sessions.borrow(threads);
   let disposed = false;
   return {
     rows: bank.rows,
     cols: bank.cols,
+    bytes: bank.data.byteLength,
+    keepsBank: true,
     search: async (queries, k) => {
       const ranking = startRanking(queries, neighborCount(queries, bank, k));
       const block = Math.max(1, Math.floor(blockBytes / (4 * searched.matrix.rows)));
@@ -68,7 +74,7 @@ export async function createOnnxNeighbors(bank: Matrix, { threads }: OnnxNeighbo
     dispose: async () => {
       if (disposed) return;
       disposed = true;
-      await giveBack(threads);
+      await sessions.giveBack(threads);
     },
   };
 }
@@ -151,15 +157,6 @@ function rankBlock(
   }
 }
 
-/** The k-th smallest of `count` values; Infinity where there are not so many. */
-function smallest(values: Float32Array, start: number, count: number, k: number): number {
-  if (k > count) return Number.POSITIVE_INFINITY;
-  if (k > 1) return values.slice(start, start + count).sort()[k - 1] as number;
-  let least = Number.POSITIVE_INFINITY;
-  for (let i = start; i < start + count; i++) least = Math.min(least, values[i] as number);
-  return least;
-}
-
 /**
  * By how much a float32 score |b|² − 2 q·b can be off at most, whatever the order of its sum: γ_d · |q| · |b| for the
  * product, a few roundings for the rest (Higham, Accuracy and Stability of Numerical Algorithms, 2002, sec. 3.1), and what
@@ -192,34 +189,4 @@ function scoreGraph(): Uint8Array {
   graph.output(lowest(2), 'of_lines', 'float32', ['n', 'lines']);
   graph.output(lowest(1), 'of_columns', 'float32', ['n', 'columns']);
   return graph.encode();
-}
-
-interface SharedSession {
-  readonly session: Promise<OnnxSession>;
-  borrowers: number;
-}
-
-/** Open sessions by their number of threads: they know nothing of a bank, so all banks use the same. */
-const sharedSessions = new Map<number, SharedSession>();
-
-async function borrow(threads: number): Promise<OnnxSession> {
-  const shared = sharedSessions.get(threads) ?? { session: openSession(scoreGraph(), { threads }), borrowers: 0 };
-  sharedSessions.set(threads, shared);
-  shared.borrowers++;
-  try {
-    return await shared.session;
-  } catch (error) {
-    // The next bank tries again.
-    sharedSessions.delete(threads);
-    throw error;
-  }
-}
-
-async function giveBack(threads: number): Promise<void> {
-  const shared = sharedSessions.get(threads);
-  if (shared === undefined) return;
-  shared.borrowers--;
-  if (shared.borrowers > 0) return;
-  sharedSessions.delete(threads);
-  await (await shared.session).dispose();
 }

@@ -7,6 +7,8 @@ export function referenceNeighbors(bank: Matrix): Neighbors {
   return {
     rows: bank.rows,
     cols: bank.cols,
+    bytes: bank.data.byteLength,
+    keepsBank: true,
     search: async (queries, k) => nearestNeighbors(queries, bank, k),
     dispose: async () => undefined,
   };

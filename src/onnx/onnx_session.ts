@@ -2,10 +2,10 @@ import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { InspectionError } from '../errors.ts';
 import { keepRuntimeSilent } from './telemetry.ts';
 
-/** A float32 tensor with its shape. */
-export interface FloatTensor {
+/** A tensor with its shape; its type is that of its array. */
+export interface InputTensor {
   readonly dims: readonly number[];
-  readonly data: Float32Array;
+  readonly data: Float32Array | Uint8Array | Int8Array;
 }
 
 /** What a graph output may be here. int64 indices arrive as bigint. */
@@ -23,7 +23,7 @@ export interface OnnxSession {
   /** Declared dims of an input; free ones are -1. */
   inputDims(name: string): readonly number[];
   /** @throws InspectionError `internal_error` with the engine's message as its cause */
-  run(feeds: Readonly<Record<string, FloatTensor>>): Promise<Readonly<Record<string, OutputTensor>>>;
+  run(feeds: Readonly<Record<string, InputTensor>>): Promise<Readonly<Record<string, OutputTensor>>>;
   dispose(): Promise<void>;
 }
 
@@ -95,7 +95,7 @@ function withSession(ort: typeof import('onnxruntime-node'), session: InferenceS
     run: async (feeds) => {
       const tensors: Record<string, Tensor> = {};
       for (const [name, tensor] of Object.entries(feeds)) {
-        tensors[name] = new ort.Tensor('float32', tensor.data, tensor.dims);
+        tensors[name] = new ort.Tensor(elementTypeOf(tensor.data), tensor.data, tensor.dims);
       }
       let results: InferenceSession.OnnxValueMapType;
       try {
@@ -112,4 +112,9 @@ function withSession(ort: typeof import('onnxruntime-node'), session: InferenceS
     },
     dispose: () => session.release(),
   };
+}
+
+function elementTypeOf(data: InputTensor['data']): 'float32' | 'uint8' | 'int8' {
+  if (data instanceof Float32Array) return 'float32';
+  return data instanceof Uint8Array ? 'uint8' : 'int8';
 }

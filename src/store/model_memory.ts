@@ -105,6 +105,8 @@ export interface StoredMemory {
   readonly memoryId: string;
   readonly sources: PatchSources | null;
   readonly position: PositionMemory | null;
+  /** Where in the file the bank's first row begins; null when its rows do not lie there as they do in memory. */
+  readonly bankAt: number | null;
   /** Of the file this was read from, as `ModelStore.locate` gives it. */
   readonly stamp: string;
 }
@@ -285,7 +287,21 @@ export function decodeMemory({ bytes, stamp }: FileContent, fileName: string): S
   if (metadata.memory_id !== undefined && metadata.memory_id !== memoryId) {
     throw damagedFile(fileName, `its bank has the id ${memoryId}, but its metadata says ${metadata.memory_id}`);
   }
-  return { bank, grid, metadata, memoryId, sources, position, stamp };
+  const bankAt = bank.data.buffer === bytes.buffer ? bank.data.byteOffset - bytes.byteOffset : null;
+  return { bank, grid, metadata, memoryId, sources, position, bankAt, stamp };
+}
+
+/** What an inspection needs of a memory besides its bank, copied: the file's bytes, of which all of it is a view, may go. */
+export function besidesBank({ sources, position }: StoredMemory): Pick<StoredMemory, 'sources' | 'position'> {
+  return {
+    sources: sources && { picture: sources.picture.slice(), cell: sources.cell.slice() },
+    position: position && {
+      ...position,
+      rows: { ...position.rows, data: position.rows.data.slice() },
+      starts: position.starts.slice(),
+      picture: position.picture.slice(),
+    },
+  };
 }
 
 function readBank(emb: NpyArray | undefined, fileName: string): UnitRowMatrix {

@@ -21,7 +21,7 @@ interface FileIdentity {
   readonly ino: bigint;
 }
 
-function stampText({ size, mtimeNs, ino }: FileIdentity): string {
+export function stampText({ size, mtimeNs, ino }: FileIdentity): string {
   return `${size}-${mtimeNs}-${ino}`;
 }
 

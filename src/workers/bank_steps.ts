@@ -6,7 +6,8 @@ import { createOnnxProducts, type OnnxProducts } from '../neighbors/onnx_product
 import type { PatchGrid } from '../patchcore/grid.ts';
 import { cellOfRow, type PatchSources, type PositionMemory } from '../patchcore/position_memory.ts';
 import { mixDistances, nearestByPosition, type PositionMatches } from '../patchcore/position_search.ts';
-import { readModelMemory } from '../store/model_memory.ts';
+import { openBankRows } from '../store/bank_rows.ts';
+import { besidesBank, readModelMemory } from '../store/model_memory.ts';
 import type { MemoryAddress } from '../store/model_store.ts';
 import { describeMemory } from './describe_memory.ts';
 import { type ExtractedPicture, notFinite } from './extracted_picture.ts';
@@ -61,13 +62,15 @@ export function createBankSteps(settings: BankSettings): BankSteps {
     }
     await cached?.neighbors.dispose();
     const memory = await readModelMemory(path);
+    const neighbors = await engine.open(memory.bank, () => openBankRows(path, memory));
+    const { position, sources } = neighbors.keepsBank ? memory : besidesBank(memory);
     const loaded: LoadedMemory = {
       // The stamp of what was read: the file may have been replaced since the caller looked.
       stamp: memory.stamp,
-      bytes: memory.bank.data.byteLength + (memory.position?.rows.data.byteLength ?? 0),
-      position: memory.position,
-      sources: memory.sources,
-      neighbors: await engine.open(memory.bank),
+      bytes: neighbors.bytes + (position?.rows.data.byteLength ?? 0),
+      position,
+      sources,
+      neighbors,
       description: describeMemory(memory),
     };
     memories.set(path, loaded);

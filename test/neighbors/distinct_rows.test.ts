@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { distinctRows } from '../../src/neighbors/distinct_rows.ts';
+import { distinctPart, distinctRows } from '../../src/neighbors/distinct_rows.ts';
 import { matrixOf } from '../matrices.ts';
 
 describe('distinctRows', () => {
@@ -40,4 +40,11 @@ describe('distinctRows', () => {
       }),
     );
   });
+});
+
+it('distinctPart keeps where some of them stood', () => {
+  const all = distinctRows(matrixOf([[1], [2], [1], [3], [2], [2]]));
+  const matrix = matrixOf([[2], [3]]);
+  const part = distinctPart(all, Int32Array.of(1, 2), matrix);
+  expect(part).toEqual({ matrix, places: Int32Array.of(1, 4, 5, 3), starts: Int32Array.of(0, 3, 4) });
 });

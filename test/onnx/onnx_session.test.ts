@@ -10,7 +10,24 @@ function doubling(): Uint8Array {
   return graph.encode();
 }
 
+/** uint8 by int8, in whole numbers. */
+function byteProduct(): Uint8Array {
+  const graph = createGraph('byte_product');
+  const a = graph.input('a', 'uint8', [1, 'd']);
+  const b = graph.input('b', 'int8', ['d', 1]);
+  graph.output(graph.op('MatMulInteger', [a, b]), 'y', 'int32', [1, 1]);
+  return graph.encode();
+}
+
 describe('openSession', () => {
+  it('takes bytes, with and without signs', async () => {
+    const session = await openSession(byteProduct(), { threads: 1 });
+    const a = { dims: [1, 2], data: Uint8Array.of(255, 3) };
+    const { y } = await session.run({ a, b: { dims: [2, 1], data: Int8Array.of(-1, 4) } });
+    expect(y?.data).toEqual(Int32Array.of(-255 + 12));
+    await session.dispose();
+  });
+
   // One that this system can never have, and one that is there or not as the machine has it.
   const absent = platform() === 'win32' ? ('coreml' as const) : ('dml' as const);
   it.each([absent, 'cuda', 'webgpu'] as const)('computes where there is no %s as well', async (device) => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ScoreMode } from '../../src/patchcore/image_score.ts';
 import type { PositionMemory } from '../../src/patchcore/position_memory.ts';
 import { decodeFlatL2 } from '../../src/store/faiss_file.ts';
-import { decodeMemory, encodeMemory, memoryIdOf, readModelMemory } from '../../src/store/model_memory.ts';
+import { besidesBank, decodeMemory, encodeMemory, memoryIdOf, readModelMemory } from '../../src/store/model_memory.ts';
 import type { NpyArray } from '../../src/store/npy.ts';
 import { encodeNpz } from '../../src/store/npz.ts';
 import { axisBank, someMemory } from './some_memory.ts';
@@ -109,6 +109,15 @@ describe('positions and sources', () => {
     const stored = read(encodeMemory({ ...someMemory(1), grid, position, sources }).npz);
     expect(stored.position).toEqual(position);
     expect(stored.sources).toEqual(sources);
+  });
+
+  it('can be kept without the bank: nothing of them is a view of the file any more', () => {
+    const { npz } = encodeMemory({ ...someMemory(1), grid, position, sources });
+    const kept = besidesBank(read(npz));
+    expect(kept).toEqual({ position, sources });
+    npz.fill(0);
+    expect(kept).toEqual({ position, sources });
+    expect(besidesBank(read(encodeMemory(someMemory(1)).npz))).toEqual({ position: null, sources: null });
   });
 
   it('may be absent', () => {

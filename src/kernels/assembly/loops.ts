@@ -3,6 +3,9 @@
 // said to be "read beyond" must lie inside the memory but may hold anything. Sums run in float64 and in the order of the
 // plain loop, so that results are its bit for bit.
 
+// biome-ignore lint/correctness/useImportExtensions: AssemblyScript adds the extension itself.
+export { largestMagnitude, subtractInPlace, toSteps } from './int8_loops';
+
 /**
  * One picture row, scaled along itself.
  *

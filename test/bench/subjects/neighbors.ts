@@ -5,6 +5,7 @@ import { nearestNeighbors } from '../../../src/patchcore/nearest_neighbors.ts';
 import type { BenchContext } from '../bench_context.ts';
 import type { Measured } from '../figure.ts';
 import { interleaved, timed } from '../interleaved.ts';
+import { bankFile } from './bank_file.ts';
 import { openBareProduct } from './bare_product.ts';
 import { patchRows } from './patch_rows.ts';
 
@@ -46,12 +47,15 @@ export async function benchNeighbors(context: BenchContext): Promise<void> {
   for (const threads of new Set([1, context.threads])) {
     const bare = await openBareProduct(threads);
     const onnx = neighborsEngine('onnx', { threads });
+    const int8 = neighborsEngine('onnx_int8', { threads });
     const faiss = hasFaiss ? neighborsEngine('faiss', { threads }) : null;
     const figures: Measured[] = [];
     try {
       for (const size of sizes) {
         if (size.isPoint && threads < context.threads) continue;
-        figures.push(...(await benchBank(context, size, threads, { bare, onnx, faiss: size.isPoint ? null : faiss })));
+        figures.push(
+          ...(await benchBank(context, size, threads, { bare, onnx, int8, faiss: size.isPoint ? null : faiss })),
+        );
       }
       context.report(
         `Nearest rows of the ${queryRows} patches of a picture, bank rows × columns, ${threadsText(threads)}`,
@@ -59,6 +63,7 @@ export async function benchNeighbors(context: BenchContext): Promise<void> {
       );
     } finally {
       await faiss?.dispose();
+      await int8.dispose();
       await onnx.dispose();
       await bare.dispose();
     }
@@ -68,6 +73,7 @@ export async function benchNeighbors(context: BenchContext): Promise<void> {
 interface Versions {
   readonly bare: Awaited<ReturnType<typeof openBareProduct>>;
   readonly onnx: ReturnType<typeof neighborsEngine>;
+  readonly int8: ReturnType<typeof neighborsEngine>;
   readonly faiss: ReturnType<typeof neighborsEngine> | null;
 }
 
@@ -75,7 +81,7 @@ async function benchBank(
   context: BenchContext,
   { rows, cols, isPoint }: BankSize,
   threads: number,
-  { bare, onnx, faiss }: Versions,
+  { bare, onnx, int8, faiss }: Versions,
 ): Promise<readonly Measured[]> {
   const name = `${rows} × ${cols}, ${threadsText(threads)}`;
   context.tell(name);
@@ -83,11 +89,13 @@ async function benchBank(
   const queries = patchRows(queryRows, cols, 2);
   const few = createMatrix(plainQueries, cols, queries.data.subarray(0, plainQueries * cols));
   const ours = await onnx.open(bank);
+  const small = isPoint ? undefined : await int8.open(bank, () => bankFile(bank));
   const theirs = await faiss?.open(bank);
   const times = await interleaved(
     {
       product: timed(bare.of(queryRows, cols, rows)),
       ours: timed(() => ours.search(queries, 1)),
+      ...(small && { int8: timed(() => small.search(queries, 1)) }),
       ...(theirs && { theirs: timed(() => theirs.search(queries, 1)) }),
       ...(!isPoint && { plain: timed(() => nearestNeighbors(few, bank, 1)) }),
     },
@@ -97,6 +105,7 @@ async function benchBank(
     },
   );
   await ours.dispose();
+  await small?.dispose();
   await theirs?.dispose();
   const reference = { name: 'bare product', values: times.product };
   const figure = (version: string, values: readonly number[] | undefined): readonly Measured[] =>
@@ -105,6 +114,7 @@ async function benchBank(
   return [
     { name: `${name}: bare product`, unit: 'ms', values: times.product, reference: null },
     { name, unit: 'ms', values: times.ours, reference, ...(threads === context.threads && { at: point }) },
+    ...figure(': int8', times.int8),
     ...figure(': faiss', times.theirs),
     ...figure(
       `: plain loop, scaled from ${plainQueries} patches`,
