@@ -308,7 +308,7 @@ export const settings = {
   threads: setting(
     'BDI_THREADS',
     '',
-    'Threads inside one run of the network. Empty: the cores divided by BDI_WORKERS, all of them for a picture that comes alone.',
+    'Threads of one run and one search. Empty: the cores divided by BDI_WORKERS, all of them for a picture that comes alone; up to 8 for a search.',
     z.union([z.literal(''), integer(1, 256)], 'must be a whole number from 1 to 256, or empty'),
   ),
   logLevel: setting(

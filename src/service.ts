@@ -210,8 +210,8 @@ export async function createService(
     };
   // Decoding and drawing take less time than the network, but a large picture must not hold up the others.
   const pixelWorkers = config.workers + 1;
-  // A search takes a small part of the time of a run.
-  const bankWorkers = Math.ceil(config.workers / 2);
+  // While one loads a memory, the others go on.
+  const bankWorkers = config.workers;
   const vision = threadedVision({
     pixels: {
       preprocessing: extractor.preprocessing,
@@ -320,7 +320,7 @@ export async function createService(
       threshold,
     });
   };
-  // As many as keep every thread at work; those of one model wait behind each other, not before other models' pictures.
+  // As many as keep the network at work; those of one model wait behind each other, not before other models' pictures.
   const inTime = createDeadlines(createWaitingLine(config.workers + pixelWorkers + 1));
   const inspect = async (request: InspectRequest, signal?: AbortSignal): Promise<Inspection> => {
     const lane = JSON.stringify(request.key);

@@ -10,7 +10,10 @@ export interface PatchEmbeddings {
   readonly grid: PatchGrid;
   /** [grid.rows · grid.cols, d] row-major over the grid, as the network gives them: not normalised. */
   readonly embeddings: Matrix;
-  /** One vector for the whole picture, for finding similar pictures; not normalised. */
+  /**
+   * One vector for the whole picture, for finding similar pictures; not normalised. To be read before the embeddings are
+   * changed or given away: it may be made of them.
+   */
   readonly imageVector: Float32Array;
 }
 

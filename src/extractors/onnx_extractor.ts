@@ -49,9 +49,14 @@ async function extractorOf(card: ModelCard, session: OnnxSession, threads: numbe
   const reader = await createOutputReader(card, probe, grid, threads);
   const readPicture = async (outputs: Outputs): Promise<PatchEmbeddings> => {
     const embeddings = await reader.read(outputs);
-    const imageVector =
-      card.imageVector === null ? meanRow(embeddings) : wholeImageVector(card, outputs[card.imageVector]);
-    return { grid, embeddings, imageVector };
+    const vector = card.imageVector === null ? null : wholeImageVector(card, outputs[card.imageVector]);
+    return {
+      grid,
+      embeddings,
+      get imageVector() {
+        return vector ?? meanRow(embeddings);
+      },
+    };
   };
   try {
     const { embeddings } = await readPicture(probe);

@@ -37,11 +37,11 @@ const sessions = sharedSessions(scoreGraph);
  * of the k-th best line's: 4 standard deviations of the difference of two scores.
  *
  * Every distance is that of its row, to the last bit. The row is the nearest for at least 99.9 % of the queries (in 100,000
- * searches for real patches it was for all). Of the others it is farther than the nearest, and the square of its distance by 2 E at most: that
- * is overkill, and never lets a bad part pass.
+ * searches for real patches it was for all). Of the others it is farther than the nearest, and the square of its distance by 2 E at most: in an
+ * inspection that is overkill, and never lets a bad part pass; a threshold calibrated with such distances can be higher by as much.
  *
  * What is large in a few columns of a row makes its steps coarse, and the largest row those of all: as near, with more
- * candidates and therefore slower, up to the cost of the plain loop.
+ * candidates and therefore slower, up to the cost of the plain loop and of reading the bank anew for every query.
  *
  * @param bank of which nothing is kept
  * @param stored its rows; closed when the bank is disposed of
@@ -52,8 +52,10 @@ export async function createInt8Neighbors(
   { threads }: { readonly threads: number },
 ): Promise<Neighbors> {
   const { rows, cols } = bank;
-  const int8 = createInt8Bank(bank);
-  const session = await sessions.borrow(threads);
+  const { int8, session } = await openInt8(bank, threads).catch(async (error: unknown) => {
+    await stored.close();
+    throw error;
+  });
   let disposed = false;
   return {
     rows,
@@ -78,10 +80,14 @@ export async function createInt8Neighbors(
     dispose: async () => {
       if (disposed) return;
       disposed = true;
-      await stored.close();
       await sessions.giveBack(threads);
+      await stored.close();
     },
   };
+}
+
+async function openInt8(bank: Matrix, threads: number): Promise<{ int8: Int8Bank; session: OnnxSession }> {
+  return { int8: createInt8Bank(bank), session: await sessions.borrow(threads) };
 }
 
 /** As many as have the scores of one block, and the lowest of all blocks, in the bytes allowed. */

@@ -24,14 +24,6 @@ export function createMatrix(rows: number, cols: number, data: Float32Array): Ma
   return { rows, cols, data };
 }
 
-/** Whether no number is NaN or infinite. About a nanosecond per number. */
-export function hasOnlyFiniteNumbers(data: Float32Array): boolean {
-  // x · 0 is 0 for every finite number and NaN for all others.
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += (data[i] as number) * 0;
-  return sum === 0;
-}
-
 /** Keeps the division of an all-zero row harmless; the predecessor's value. */
 export const epsilon = 1e-8;
 

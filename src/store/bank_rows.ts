@@ -29,14 +29,15 @@ export interface BankRows {
  * Opens the file that a memory was read from, to read its rows again.
  *
  * @returns null where the rows do not lie in the file as they are in memory (deflated, of another type, not at a multiple of 4
- *   bytes), or the file has been replaced since
+ *   bytes), where the file has been replaced since or no more files can be open, and on Windows, where an open file could not be
+ *   replaced by the next fit
  * @throws InspectionError `storage_unavailable`
  */
 export async function openBankRows(
   npzPath: string,
   { bank: { cols }, bankAt, stamp }: Pick<StoredMemory, 'bank' | 'bankAt' | 'stamp'>,
 ): Promise<BankRows | null> {
-  if (bankAt === null) return null;
+  if (bankAt === null || process.platform === 'win32') return null;
   let file: DiskFile | undefined;
   try {
     file = await disk.open(npzPath, 'r');
@@ -47,7 +48,7 @@ export async function openBankRows(
     return null;
   } catch (error) {
     await file?.close();
-    if (errnoOf(error) === 'ENOENT') return null;
+    if (['ENOENT', 'EMFILE', 'ENFILE'].includes(errnoOf(error) ?? '')) return null;
     throw storageError(error);
   }
 }

@@ -46,6 +46,9 @@ interface LoadedMemory {
   readonly bytes: number;
 }
 
+/** Banks that read rows from their files, which stay open: sockets and uploads need some of those that a process may have. */
+const mostOpenFiles = 256;
+
 /** Loads each bank on first use, again when its file has changed. */
 export function createBankSteps(settings: BankSettings): BankSteps {
   let products: Promise<OnnxProducts> | null = null;
@@ -84,11 +87,14 @@ export function createBankSteps(settings: BankSettings): BankSteps {
   };
 
   const evict = async (): Promise<void> => {
+    const files = ({ neighbors }: LoadedMemory) => (neighbors.keepsBank ? 0 : 1);
     let bytes = [...memories.values()].reduce((sum, memory) => sum + memory.bytes, 0);
+    let open = [...memories.values()].reduce((sum, memory) => sum + files(memory), 0);
     for (const [path, memory] of memories) {
-      if (bytes <= settings.bankCacheBytes || memories.size === 1) return;
+      if ((bytes <= settings.bankCacheBytes && open <= mostOpenFiles) || memories.size === 1) return;
       memories.delete(path);
       bytes -= memory.bytes;
+      open -= files(memory);
       await memory.neighbors.dispose();
     }
   };

@@ -6,7 +6,7 @@ import { settleUntil, type WorkerStart } from './outcome.ts';
 
 const { settings, closing } = workerData as WorkerStart<BankSettings>;
 // Results are copied: once an array was moved out of a thread, V8 checks at every access to any array there whether it is
-// still there, which makes loops half as fast again.
+// still there, with which loops take half as long again.
 const settle = settleUntil(closing);
 const steps = createBankSteps(settings);
 

@@ -1,7 +1,8 @@
 import type { Extractor } from '../extractors/extractor.ts';
 import { type ExtractorSource, openExtractor } from '../extractors/installed_extractors.ts';
+import { squaredLengths } from '../kernels/row_loops.ts';
 import type { Device } from '../onnx/onnx_session.ts';
-import { hasOnlyFiniteNumbers, selectRows } from '../patchcore/matrix.ts';
+import { selectRows } from '../patchcore/matrix.ts';
 import { cellsInFrame } from '../patchcore/memory_bank.ts';
 import { type ExtractedPicture, notFinite } from './extracted_picture.ts';
 import type { EmbeddedPicture, PreparedPicture } from './vision.ts';
@@ -57,7 +58,8 @@ export function createNetworkSteps(settings: NetworkSettings): NetworkSteps {
   return {
     embed: async (picture) => {
       const { embeddings, extractMs, extractorName } = await extract(picture);
-      if (!hasOnlyFiniteNumbers(embeddings.data)) throw notFinite(extractorName);
+      // No sum of float32 squares is too large for float64.
+      if (!squaredLengths(embeddings).every(Number.isFinite)) throw notFinite(extractorName);
       return { embeddings, extractMs };
     },
     extract,

@@ -15,7 +15,7 @@ import type { DrawOrder, RoiCellsOrder } from './vision.ts';
 
 const { settings, closing } = workerData as WorkerStart<PixelSettings>;
 // Results are copied: once an array was moved out of a thread, V8 checks at every access to any array there whether it is
-// still there, which makes pixel loops half as fast again.
+// still there, with which pixel loops take half as long again.
 const settle = settleUntil(closing);
 
 interface PrepareTask {

@@ -261,3 +261,11 @@ describe('the engine onnx_int8', () => {
     await engine.dispose();
   });
 });
+
+it('closes the rows that it could not open a bank for', async () => {
+  const bank = randomRows(4, 3, 1);
+  let closed = 0;
+  const stored: StoredRows = { ...storedIn(bank), close: async () => void closed++ };
+  await expect(createInt8Neighbors(bank, stored, { threads: -5 })).rejects.toThrow();
+  expect(closed).toBe(1);
+});

@@ -122,8 +122,13 @@ describe('the rows of a stored bank', () => {
     watchDisk(({ name }) => failOn(name, failing));
     await expect(openBankRows(path, memory)).rejects.toMatchObject({ code: 'storage_unavailable' });
   });
+
+  it.each(['EMFILE', 'ENFILE'])('are not asked for where no more files can be open (%s)', async (code) => {
+    watchDisk(({ name }) => failOn(name, 'open', code));
+    expect(await openBankRows(path, memory)).toBeNull();
+  });
 });
 
-function failOn(name: string, failing: string): undefined {
-  if (name === failing) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+function failOn(name: string, failing: string, code = 'EIO'): undefined {
+  if (name === failing) throw Object.assign(new Error(code), { code });
 }
