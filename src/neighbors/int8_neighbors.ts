@@ -3,7 +3,7 @@ import { createGraph } from '../onnx/onnx_graph.ts';
 import type { OnnxSession } from '../onnx/onnx_session.ts';
 import { type Matrix, selectRows } from '../patchcore/matrix.ts';
 import { neighborCount } from '../patchcore/nearest_neighbors.ts';
-import { largestScore, smallest, startRanking, unitRoundoff } from './exact_ranking.ts';
+import { kthLine, largestScore, startRanking, unitRoundoff } from './exact_ranking.ts';
 import {
   blockColumns,
   createInt8Bank,
@@ -115,17 +115,6 @@ async function chooseCandidates(
       for (const row of rowsWithin(reach, lowest, place)) if (candidates.add(query, row)) await candidates.rank();
     }
   }
-}
-
-/** The k-th best of a query's lines in all blocks. */
-function kthLine(scores: readonly LowestScores[], query: number, k: number): number {
-  if (k === 1) {
-    return Math.min(...scores.map(({ ofLines, block: { lines } }) => smallest(ofLines, query * lines, lines, 1)));
-  }
-  const all = scores.flatMap(({ ofLines, block: { lines } }) => [
-    ...ofLines.subarray(query * lines, (query + 1) * lines),
-  ]);
-  return smallest(Float32Array.from(all), 0, all.length, k);
 }
 
 /** Of a block's rows for every query: the lowest score of each line and of each column, in the queries' steps. */

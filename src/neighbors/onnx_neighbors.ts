@@ -8,9 +8,9 @@ import {
   beginQuery,
   compare,
   endQuery,
+  kthLine,
   largestScore,
   type Ranking,
-  smallest,
   startRanking,
   unitRoundoff,
 } from './exact_ranking.ts';
@@ -22,11 +22,14 @@ export interface OnnxNeighborsOptions {
   readonly threads: number;
 }
 
-/**
- * What the engine may hold for one block of queries: their scores for every bank row. Larger blocks leave the processor's
- * cache, smaller ones make the product slow.
- */
+/** What the engine may hold of scores at once. More would leave the processor's cache. */
 const blockBytes = 8 * 1024 * 1024;
+
+/**
+ * Rows of the bank in one product. Fewer make it slower; with more there is room for the scores of fewer queries, and for every
+ * few of them all rows are laid out anew: all 50000 × 1152 at once take twice as long.
+ */
+const blockRows = 4096;
 
 const sessions = sharedSessions(scoreGraph);
 
@@ -51,7 +54,7 @@ export async function createOnnxNeighbors(bank: Matrix, { threads }: OnnxNeighbo
   const squares = squaredLengths(distinct.matrix);
   const searched: SearchedBank = {
     ...distinct,
-    ...rectangleOf(distinct.matrix.rows),
+    blocks: blocksOf(distinct.matrix.rows),
     squares: Float32Array.from(squares),
     longest: Math.sqrt(squares.reduce((most, square) => Math.max(most, square), 0)),
   };
@@ -64,10 +67,14 @@ export async function createOnnxNeighbors(bank: Matrix, { threads }: OnnxNeighbo
     keepsBank: true,
     search: async (queries, k) => {
       const ranking = startRanking(queries, neighborCount(queries, bank, k));
-      const block = Math.max(1, Math.floor(blockBytes / (4 * searched.matrix.rows)));
-      for (let start = 0; start < queries.rows; start += block) {
-        const end = Math.min(start + block, queries.rows);
-        rankBlock(ranking, searched, start, end, await lowestScores(queries, start, end, searched, session));
+      const atOnce = Math.max(1, Math.floor(blockBytes / (4 * Math.min(searched.matrix.rows, blockRows))));
+      for (let start = 0; start < queries.rows; start += atOnce) {
+        const end = Math.min(start + atOnce, queries.rows);
+        const scores: LowestScores[] = [];
+        for (const block of searched.blocks) {
+          scores.push(await lowestScores(queries, start, end, searched, block, session));
+        }
+        rankQueries(ranking, searched, start, end, scores);
       }
       return ranking.table;
     },
@@ -79,30 +86,45 @@ export async function createOnnxNeighbors(bank: Matrix, { threads }: OnnxNeighbo
   };
 }
 
-/** A bank's rows: row r lies in line ⌊r / columns⌋ and column r mod columns; the few behind the last line in neither. */
-interface SearchedBank extends DistinctRows, Rectangle {
+interface SearchedBank extends DistinctRows {
+  readonly blocks: readonly BankBlock[];
   /** [distinct rows] squared lengths */
   readonly squares: Float32Array;
   /** Length of the longest row. */
   readonly longest: number;
 }
 
-interface Rectangle {
+/**
+ * The rows from `first` to `end`, which is not one of them: row first + r lies in line ⌊r / columns⌋ and column r mod columns;
+ * the few behind the last line in neither.
+ */
+interface BankBlock {
+  readonly first: number;
+  readonly end: number;
   readonly lines: number;
   /** At least as many as lines. */
   readonly columns: number;
 }
 
+function blocksOf(rows: number): readonly BankBlock[] {
+  return Array.from({ length: Math.ceil(rows / blockRows) }, (_, i) => {
+    const first = i * blockRows;
+    const end = Math.min(first + blockRows, rows);
+    return { first, end, ...rectangleOf(end - first) };
+  });
+}
+
 /** Nearly a square, of all rows or all but a few. */
-function rectangleOf(rows: number): Rectangle {
+function rectangleOf(rows: number): Pick<BankBlock, 'lines' | 'columns'> {
   const side = Math.floor(Math.sqrt(rows));
   let lines = side;
   for (let fewer = side; fewer > side / 3; fewer--) if (rows % fewer < rows % lines) lines = fewer;
   return { lines, columns: Math.floor(rows / lines) };
 }
 
-/** Of every query the lowest score of each line and of each column. */
+/** Of every query the lowest score of each line and of each column of a block. */
 interface LowestScores {
+  readonly block: BankBlock;
   /** [queries · lines] */
   readonly ofLines: Float32Array;
   /** [queries · columns] */
@@ -114,47 +136,56 @@ async function lowestScores(
   queries: Matrix,
   start: number,
   end: number,
-  { matrix: { cols, data }, lines, columns, squares }: SearchedBank,
+  { matrix: { cols, data }, squares }: SearchedBank,
+  block: BankBlock,
   session: OnnxSession,
 ): Promise<LowestScores> {
-  const rows = lines * columns;
+  const { first, lines, columns } = block;
+  const behind = first + lines * columns;
   const output = await session.run({
     queries: { dims: [end - start, cols], data: queries.data.subarray(start * cols, end * cols) },
-    bank: { dims: [lines, columns, cols], data: data.subarray(0, rows * cols) },
-    squares: { dims: [1, rows], data: squares.subarray(0, rows) },
+    bank: { dims: [lines, columns, cols], data: data.subarray(first * cols, behind * cols) },
+    squares: { dims: [1, behind - first], data: squares.subarray(first, behind) },
   });
-  return { ofLines: output.of_lines?.data as Float32Array, ofColumns: output.of_columns?.data as Float32Array };
+  return { block, ofLines: output.of_lines?.data as Float32Array, ofColumns: output.of_columns?.data as Float32Array };
 }
 
 /** Ranks the rows that may be among the k nearest, for the queries from `start` to `end`. */
-function rankBlock(
+function rankQueries(
   ranking: Ranking,
   bank: SearchedBank,
   start: number,
   end: number,
-  { ofLines, ofColumns }: LowestScores,
+  scores: readonly LowestScores[],
 ): void {
   const { lengths, table } = ranking;
-  const { matrix, lines, columns, longest } = bank;
-  const lowColumns = new Int32Array(columns);
   for (let query = start; query < end; query++) {
-    const firstLine = (query - start) * lines;
-    const firstColumn = (query - start) * columns;
-    const error = scoreError(lengths[query] as number, longest, matrix.cols);
-    const reach = smallest(ofLines, firstLine, lines, table.k) + 2 * error;
-    // Written so that NaN, from numbers too large or not finite, leaves nothing out.
-    let low = 0;
-    for (let column = 0; column < columns; column++) {
-      if (!((ofColumns[firstColumn + column] as number) > reach)) lowColumns[low++] = column;
-    }
+    const error = scoreError(lengths[query] as number, bank.longest, bank.matrix.cols);
+    const reach = kthLine(scores, query - start, table.k) + 2 * error;
     beginQuery(ranking);
-    for (let line = 0; line < lines; line++) {
-      if ((ofLines[firstLine + line] as number) > reach) continue;
-      for (let i = 0; i < low; i++) compare(ranking, bank, query, line * columns + (lowColumns[i] as number));
-    }
-    for (let row = lines * columns; row < matrix.rows; row++) compare(ranking, bank, query, row);
+    for (const ofBlock of scores) compareWithin(reach, ranking, bank, query, query - start, ofBlock);
     endQuery(ranking, query);
   }
+}
+
+/** Compares a query, whose scores have that place, with the rows of a block whose score may be in reach. */
+function compareWithin(
+  reach: number,
+  ranking: Ranking,
+  bank: SearchedBank,
+  query: number,
+  place: number,
+  { block: { first, end, lines, columns }, ofLines, ofColumns }: LowestScores,
+): void {
+  for (let line = 0; line < lines; line++) {
+    // Written so that NaN, from numbers too large or not finite, leaves nothing out.
+    if ((ofLines[place * lines + line] as number) > reach) continue;
+    for (let column = 0; column < columns; column++) {
+      if ((ofColumns[place * columns + column] as number) > reach) continue;
+      compare(ranking, bank, query, first + line * columns + column);
+    }
+  }
+  for (let row = first + lines * columns; row < end; row++) compare(ranking, bank, query, row);
 }
 
 /**

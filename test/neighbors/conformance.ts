@@ -162,6 +162,14 @@ export function neighborsConformance(name: string, open: (bank: Matrix) => Promi
       expectSame(await search(bank, queries, 1), nearestNeighbors(queries, bank, 1));
     });
 
+    it('finds the k nearest wherever in a large bank they lie, equal rows in its order', async () => {
+      const bank = pseudoRandomRows(9100, 6, 3, 1);
+      // The same rows at its beginning, where parts of it may meet, and at its end.
+      for (const row of [4095, 4096, 8191, 8192, 9099]) bank.data.copyWithin(row * 6, 0, 6);
+      const queries = createMatrix(3, 6, bank.data.slice(0, 18));
+      expectSame(await search(bank, queries, 8), nearestNeighbors(queries, bank, 8));
+    });
+
     it('gives arrays of its own on every call', async () => {
       const engine = await open(
         matrixOf([
