@@ -1,7 +1,7 @@
 import { InspectionError } from '../errors.ts';
 import { type OnnxSession, type OutputTensor, openSession, type SessionOptions } from '../onnx/onnx_session.ts';
 import type { PatchGrid } from '../patchcore/grid.ts';
-import { createMatrix, type Matrix } from '../patchcore/matrix.ts';
+import { createMatrix, type Matrix, meanRow } from '../patchcore/matrix.ts';
 import type { Extractor, NetworkInput, PatchEmbeddings } from './extractor.ts';
 import { type FeatureMapShape, writeFeatureMapMerge } from './feature_map_merge.ts';
 import { describeModelCard, type EmbeddingOutput, type ModelCard, verifyModelFile } from './model_card.ts';
@@ -212,15 +212,6 @@ function wholeImageVector(card: ModelCard, tensor: OutputTensor | undefined): Fl
     card,
     `its output ${card.imageVector} has the shape [${dims.join(', ')}], an image vector is [1, width]`,
   );
-}
-
-/** Summed in double precision. */
-function meanRow({ rows, cols, data }: Matrix): Float32Array {
-  const sums = new Float64Array(cols);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) sums[col] = (sums[col] as number) + (data[row * cols + col] as number);
-  }
-  return Float32Array.from(sums, (sum) => sum / rows);
 }
 
 function mismatch(card: ModelCard, what: string): InspectionError {

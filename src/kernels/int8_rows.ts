@@ -1,12 +1,10 @@
 import { createMatrix, type Matrix } from '../patchcore/matrix.ts';
 import { layout, loopsWith } from './loops.ts';
-
-/** Numbers that are copied into the loops' memory in one go, unless one row has more. */
-const numbersAtOnce = 16384;
+import { ofEachRow, rowsAtOnce } from './row_loops.ts';
 
 /** Rows as they are seen from a centre: less its numbers, in float32, copied. */
 export function rowsFrom(centre: Float32Array, { rows, cols, data }: Matrix): Matrix {
-  const atOnce = Math.ceil(numbersAtOnce / cols);
+  const atOnce = rowsAtOnce(cols);
   const plan = layout();
   const [rowsAt, centreAt] = [plan(4 * atOnce * cols), plan(4 * cols)];
   const loops = loopsWith(plan(0));
@@ -23,17 +21,8 @@ export function rowsFrom(centre: Float32Array, { rows, cols, data }: Matrix): Ma
 }
 
 /** [rows] The largest |x| of every row. */
-export function largestMagnitudes({ rows, cols, data }: Matrix): Float32Array {
-  const atOnce = Math.ceil(numbersAtOnce / cols);
-  const loops = loopsWith(4 * atOnce * cols);
-  const there = new Float32Array(loops.memory.buffer, 0, atOnce * cols);
-  const largest = new Float32Array(rows);
-  for (let row = 0; row < rows; row++) {
-    const place = row % atOnce;
-    if (place === 0) there.set(data.subarray(row * cols, (row + atOnce) * cols));
-    largest[row] = loops.largestMagnitude(4 * place * cols, cols);
-  }
-  return largest;
+export function largestMagnitudes(matrix: Matrix): Float32Array {
+  return ofEachRow(matrix, 'largestMagnitude', new Float32Array(matrix.rows));
 }
 
 /** Rows in whole steps, each row with a step of its own. */
@@ -46,7 +35,7 @@ export interface SteppedRows {
 
 /** @param steps [rows] above 0 */
 export function rowsInSteps({ rows, cols, data }: Matrix, steps: Float32Array, zero: number): SteppedRows {
-  const atOnce = Math.ceil(numbersAtOnce / cols);
+  const atOnce = rowsAtOnce(cols);
   const plan = layout();
   const [rowsAt, levelsAt] = [plan(4 * atOnce * cols), plan(atOnce * cols)];
   const loops = loopsWith(plan(0));

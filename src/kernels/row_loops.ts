@@ -31,28 +31,34 @@ export function squaredDistance(a: Matrix, aRow: number, b: Matrix, bRow: number
   return loops.squaredDistance(leftAt, rightAt, a.cols);
 }
 
-/** Summed in float64. */
-export function squaredLength(matrix: Matrix, row: number): number {
-  const { loops, left, leftAt } = desk(matrix.cols);
-  left.set(rowOf(matrix, row));
-  return loops.squaredLength(leftAt, matrix.cols);
-}
-
 /** Numbers that are copied there in one go, unless one row has more. */
 const numbersAtOnce = 16384;
 
-/** {@link squaredLength} of every row, faster. */
-export function squaredLengths({ rows, cols, data }: Matrix): Float64Array {
-  const atOnce = Math.ceil(numbersAtOnce / cols);
+/** Rows that are copied to the loops' memory in one go: one by one takes longer, and more leave the processor's cache. */
+export function rowsAtOnce(cols: number): number {
+  return Math.ceil(numbersAtOnce / cols);
+}
+
+/** [rows] The squared length of every row, summed in float64. */
+export function squaredLengths(matrix: Matrix): Float64Array {
+  return ofEachRow(matrix, 'squaredLength', new Float64Array(matrix.rows));
+}
+
+/** @param found [rows] gets what the loop says of each row */
+export function ofEachRow<T extends Float32Array | Float64Array>(
+  { rows, cols, data }: Matrix,
+  loop: 'squaredLength' | 'largestMagnitude',
+  found: T,
+): T {
+  const atOnce = rowsAtOnce(cols);
   const loops = loopsWith(4 * atOnce * cols);
   const there = new Float32Array(loops.memory.buffer, 0, atOnce * cols);
-  const squares = new Float64Array(rows);
   for (let row = 0; row < rows; row++) {
     const place = row % atOnce;
     if (place === 0) there.set(data.subarray(row * cols, (row + atOnce) * cols));
-    squares[row] = loops.squaredLength(4 * place * cols, cols);
+    found[row] = loops[loop](4 * place * cols, cols);
   }
-  return squares;
+  return found;
 }
 
 /**

@@ -76,25 +76,3 @@ function enter(best: Float64Array, indices: Int32Array, base: number, squared: n
   best[place] = squared;
   indices[base + place] = row;
 }
-
-/** Of a block of the bank the lowest score of each of its lines. */
-export interface LowestOfLines {
-  readonly block: { readonly lines: number };
-  /** [queries · lines] */
-  readonly ofLines: Float32Array;
-}
-
-/** The k-th lowest of a query's lines in all blocks; Infinity where there are not so many. */
-export function kthLine(blocks: readonly LowestOfLines[], query: number, k: number): number {
-  let least = Number.POSITIVE_INFINITY;
-  const all: number[] = [];
-  for (const { ofLines, block } of blocks) {
-    const end = (query + 1) * block.lines;
-    for (let line = query * block.lines; line < end; line++) {
-      const score = ofLines[line] as number;
-      least = Math.min(least, score);
-      if (k > 1) all.push(score);
-    }
-  }
-  return k === 1 ? least : (Float32Array.from(all).sort()[k - 1] ?? Number.POSITIVE_INFINITY);
-}

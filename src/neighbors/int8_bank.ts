@@ -1,7 +1,8 @@
 import { largestMagnitudes, rowsFrom, rowsInSteps, type SteppedRows } from '../kernels/int8_rows.ts';
 import { squaredLengths } from '../kernels/row_loops.ts';
-import { createMatrix, type Matrix } from '../patchcore/matrix.ts';
+import { createMatrix, type Matrix, meanRow } from '../patchcore/matrix.ts';
 import { type DistinctRows, distinctRows } from './distinct_rows.ts';
+import type { BankBlock } from './lowest_scores.ts';
 
 /**
  * A number is a whole number of steps from -90 to 90, and a query's is moved up by 90 for ONNX Runtime's product of uint8 by
@@ -38,11 +39,8 @@ export interface Int8Bank extends Pick<DistinctRows, 'places' | 'starts'> {
   readonly bytes: number;
 }
 
-/** The rows from `first` to `end`, which is not one of them, and as many empty places as fill the last line. */
-export interface Int8Block {
-  readonly first: number;
-  readonly end: number;
-  readonly lines: number;
+/** As many empty places as fill the last line are behind its rows. */
+export interface Int8Block extends BankBlock {
   /** [cols, lines · 32] */
   readonly levels: Int8Array;
   /** [lines · 32] a row's step, times -2 */
@@ -95,7 +93,7 @@ function createBlock(
   factors.set(steps.map((step) => -2 * step));
   const squares = new Float64Array(filled).fill(Number.POSITIVE_INFINITY);
   squares.set(squaredLengths(part));
-  return { block: { first, end, lines, levels: turned, factors, squares }, errors };
+  return { block: { first, end, lines, columns: blockColumns, levels: turned, factors, squares }, errors };
 }
 
 /** Queries in steps of one size, as the product takes them. */
@@ -110,14 +108,6 @@ export function createInt8Queries(queries: Matrix): Int8Queries {
   const step = stepOf(largestMagnitudes(queries).reduce((most, value) => Math.max(most, value), 0));
   const lengths = squaredLengths(queries).map(Math.sqrt);
   return { step, lengths, ...rowsInSteps(queries, new Float32Array(queries.rows).fill(step), queryZero) };
-}
-
-function meanRow({ rows, cols, data }: Matrix): Float32Array {
-  const sums = new Float64Array(cols);
-  for (let at = 0; at < data.length; at += cols) {
-    for (let col = 0; col < cols; col++) sums[col] = (sums[col] as number) + (data[at + col] as number);
-  }
-  return Float32Array.from(sums, (sum) => sum / rows);
 }
 
 /** Of numbers of which none is larger; what is too small to be divided is all 0. */

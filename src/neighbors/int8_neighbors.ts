@@ -3,7 +3,7 @@ import { createGraph } from '../onnx/onnx_graph.ts';
 import type { OnnxSession } from '../onnx/onnx_session.ts';
 import { type Matrix, selectRows } from '../patchcore/matrix.ts';
 import { neighborCount } from '../patchcore/nearest_neighbors.ts';
-import { kthLine, largestScore, startRanking, unitRoundoff } from './exact_ranking.ts';
+import { largestScore, startRanking, unitRoundoff } from './exact_ranking.ts';
 import {
   blockColumns,
   createInt8Bank,
@@ -13,6 +13,7 @@ import {
   type Int8Queries,
   queryZero,
 } from './int8_bank.ts';
+import { kthLine, type LowestScores, readLowest, rowsWithin, writeLowest } from './lowest_scores.ts';
 import type { Neighbors, StoredRows } from './neighbors.ts';
 import { sharedSessions } from './shared_sessions.ts';
 import { type StoredCandidates, storedCandidates } from './stored_candidates.ts';
@@ -117,15 +118,7 @@ async function chooseCandidates(
   }
 }
 
-/** Of a block's rows for every query: the lowest score of each line and of each column, in the queries' steps. */
-interface LowestScores {
-  readonly block: Int8Block;
-  /** [queries · lines] */
-  readonly ofLines: Float32Array;
-  /** [queries · 32] */
-  readonly ofColumns: Float32Array;
-}
-
+/** In the queries' steps. */
 async function lowestScores(
   { levels, errors, step }: Int8Queries,
   block: Int8Block,
@@ -139,25 +132,7 @@ async function lowestScores(
     factors: { dims: [places], data: block.factors },
     squares: { dims: [places], data: Float32Array.from(block.squares, (square) => square / step) },
   });
-  return { block, ofLines: output.of_lines?.data as Float32Array, ofColumns: output.of_columns?.data as Float32Array };
-}
-
-/** A low score lies where a low line and a low column cross. */
-function rowsWithin(
-  reach: number,
-  { block: { first, end, lines }, ofLines, ofColumns }: LowestScores,
-  query: number,
-): readonly number[] {
-  const rows: number[] = [];
-  for (let line = 0; line < lines; line++) {
-    // Written so that NaN, from numbers too large, leaves nothing out.
-    if ((ofLines[query * lines + line] as number) > reach) continue;
-    for (let column = 0; column < blockColumns; column++) {
-      const row = first + line * blockColumns + column;
-      if (row < end && !((ofColumns[query * blockColumns + column] as number) > reach)) rows.push(row);
-    }
-  }
-  return rows;
+  return readLowest(block, output);
 }
 
 /**
@@ -194,9 +169,6 @@ function scoreGraph(): Uint8Array {
   const zero = graph.constant([], Uint8Array.of(queryZero));
   const operands = [queries, rows, graph.scalar(1), factors, zero, '', squares];
   const scores = graph.op('MatMulIntegerToFloat', operands, {}, 'com.microsoft');
-  const rectangle = graph.op('Reshape', [scores, graph.ints([0, -1, blockColumns])]);
-  const lowest = (axis: number) => graph.op('ReduceMin', [rectangle], { axes: [axis], keepdims: 0 });
-  graph.output(lowest(2), 'of_lines', 'float32', ['n', 'lines']);
-  graph.output(lowest(1), 'of_columns', 'float32', ['n', blockColumns]);
+  writeLowest(graph, graph.op('Reshape', [scores, graph.ints([0, -1, blockColumns])]));
   return graph.encode();
 }

@@ -8,12 +8,12 @@ import {
   beginQuery,
   compare,
   endQuery,
-  kthLine,
   largestScore,
   type Ranking,
   startRanking,
   unitRoundoff,
 } from './exact_ranking.ts';
+import { type BankBlock, kthLine, type LowestScores, readLowest, rowsWithin, writeLowest } from './lowest_scores.ts';
 import type { Neighbors } from './neighbors.ts';
 import { sharedSessions } from './shared_sessions.ts';
 
@@ -94,18 +94,6 @@ interface SearchedBank extends DistinctRows {
   readonly longest: number;
 }
 
-/**
- * The rows from `first` to `end`, which is not one of them: row first + r lies in line ⌊r / columns⌋ and column r mod columns;
- * the few behind the last line in neither.
- */
-interface BankBlock {
-  readonly first: number;
-  readonly end: number;
-  readonly lines: number;
-  /** At least as many as lines. */
-  readonly columns: number;
-}
-
 function blocksOf(rows: number): readonly BankBlock[] {
   return Array.from({ length: Math.ceil(rows / blockRows) }, (_, i) => {
     const first = i * blockRows;
@@ -120,15 +108,6 @@ function rectangleOf(rows: number): Pick<BankBlock, 'lines' | 'columns'> {
   let lines = side;
   for (let fewer = side; fewer > side / 3; fewer--) if (rows % fewer < rows % lines) lines = fewer;
   return { lines, columns: Math.floor(rows / lines) };
-}
-
-/** Of every query the lowest score of each line and of each column of a block. */
-interface LowestScores {
-  readonly block: BankBlock;
-  /** [queries · lines] */
-  readonly ofLines: Float32Array;
-  /** [queries · columns] */
-  readonly ofColumns: Float32Array;
 }
 
 /** For the queries from `start` to `end`, which is not one of them. */
@@ -147,7 +126,7 @@ async function lowestScores(
     bank: { dims: [lines, columns, cols], data: data.subarray(first * cols, behind * cols) },
     squares: { dims: [1, behind - first], data: squares.subarray(first, behind) },
   });
-  return { block, ofLines: output.of_lines?.data as Float32Array, ofColumns: output.of_columns?.data as Float32Array };
+  return readLowest(block, output);
 }
 
 /** Ranks the rows that may be among the k nearest, for the queries from `start` to `end`. */
@@ -163,29 +142,11 @@ function rankQueries(
     const error = scoreError(lengths[query] as number, bank.longest, bank.matrix.cols);
     const reach = kthLine(scores, query - start, table.k) + 2 * error;
     beginQuery(ranking);
-    for (const ofBlock of scores) compareWithin(reach, ranking, bank, query, query - start, ofBlock);
+    for (const ofBlock of scores) {
+      for (const row of rowsWithin(reach, ofBlock, query - start)) compare(ranking, bank, query, row);
+    }
     endQuery(ranking, query);
   }
-}
-
-/** Compares a query, whose scores have that place, with the rows of a block whose score may be in reach. */
-function compareWithin(
-  reach: number,
-  ranking: Ranking,
-  bank: SearchedBank,
-  query: number,
-  place: number,
-  { block: { first, end, lines, columns }, ofLines, ofColumns }: LowestScores,
-): void {
-  for (let line = 0; line < lines; line++) {
-    // Written so that NaN, from numbers too large or not finite, leaves nothing out.
-    if ((ofLines[place * lines + line] as number) > reach) continue;
-    for (let column = 0; column < columns; column++) {
-      if ((ofColumns[place * columns + column] as number) > reach) continue;
-      compare(ranking, bank, query, first + line * columns + column);
-    }
-  }
-  for (let row = first + lines * columns; row < end; row++) compare(ranking, bank, query, row);
 }
 
 /**
@@ -216,8 +177,6 @@ function scoreGraph(): Uint8Array {
   const scores = graph.op('Gemm', [queries, rows, squares], { alpha: { float: -2 }, transB: 1 });
   const sides = graph.op('Slice', [graph.op('Shape', [bank]), graph.ints([0]), graph.ints([2])]);
   const rectangle = graph.op('Reshape', [scores, graph.op('Concat', [graph.ints([-1]), sides], { axis: 0 })]);
-  const lowest = (axis: number) => graph.op('ReduceMin', [rectangle], { axes: [axis], keepdims: 0 });
-  graph.output(lowest(2), 'of_lines', 'float32', ['n', 'lines']);
-  graph.output(lowest(1), 'of_columns', 'float32', ['n', 'columns']);
+  writeLowest(graph, rectangle);
   return graph.encode();
 }

@@ -24,6 +24,15 @@ export function createMatrix(rows: number, cols: number, data: Float32Array): Ma
   return { rows, cols, data };
 }
 
+/** [cols] The mean of the rows, summed in double precision. */
+export function meanRow({ rows, cols, data }: Matrix): Float32Array {
+  const sums = new Float64Array(cols);
+  for (let row = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++) sums[col] = (sums[col] as number) + (data[row * cols + col] as number);
+  }
+  return Float32Array.from(sums, (sum) => sum / rows);
+}
+
 /** Keeps the division of an all-zero row harmless; the predecessor's value. */
 export const epsilon = 1e-8;
 

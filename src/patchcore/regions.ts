@@ -1,6 +1,6 @@
 import { layout, loopSlack, loopsWith } from '../kernels/loops.ts';
 import type { GrayMap } from './anomaly_map.ts';
-import type { RoiMask } from './roi_mask.ts';
+import { type RoiMask, runsOf } from './roi_mask.ts';
 
 export type Point = readonly [x: number, y: number];
 
@@ -78,25 +78,16 @@ function markReaching(
   const { buffer } = loops.memory;
   const values = new Float32Array(buffer, valuesAt, width);
   const inside = new Uint8Array(buffer, maskAt, width);
-  const reached = new Int8Array(buffer, outAt, width);
+  const reached = new Uint8Array(buffer, outAt, width);
   const rows: MarkedRow[] = [];
   for (let y = 0; y < height; y++) {
     values.set(data.subarray(y * width, (y + 1) * width));
     inside.set(mask.data.subarray(y * width, (y + 1) * width));
     if (loops.reaching(valuesAt, maskAt, width, threshold, outAt) === 0) continue;
     marks.set(reached, (y + 1) * stride + 1);
-    rows.push({ y: y + 1, runs: [...runsOf(reached)].map(([first, last]) => [first + 1, last + 1]) });
+    rows.push({ y: y + 1, runs: [...runsOf(reached)].map(([first, behind]) => [first + 1, behind]) });
   }
   return rows;
-}
-
-function* runsOf(row: Int8Array): Generator<readonly [first: number, last: number]> {
-  for (let first = row.indexOf(untraced); first >= 0; ) {
-    const behind = row.indexOf(empty, first);
-    const last = (behind < 0 ? row.length : behind) - 1;
-    yield [first, last];
-    first = row.indexOf(untraced, last + 1);
-  }
 }
 
 function outermostBorders(marks: Int8Array, stride: number, rows: readonly MarkedRow[]): Point[][] {

@@ -171,7 +171,12 @@ function firstOf(low: number, high: number, holds: (value: number) => boolean): 
 }
 
 /** Stretches of neighbouring pixels inside, row-major over the whole picture: from the first pixel to the one behind. */
-export function* runsInside({ data }: RoiMask): Generator<readonly [first: number, behind: number]> {
+export function runsInside({ data }: RoiMask): Generator<readonly [first: number, behind: number]> {
+  return runsOf(data);
+}
+
+/** Stretches of ones among ones and zeros: from the first to the one behind the last. */
+export function* runsOf(data: Uint8Array): Generator<readonly [first: number, behind: number]> {
   for (let first = data.indexOf(1); first >= 0; ) {
     const next = data.indexOf(0, first);
     const behind = next < 0 ? data.length : next;

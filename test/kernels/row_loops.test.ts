@@ -1,8 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loopsWith } from '../../src/kernels/loops.ts';
-import { normalizeRowsInPlace, squaredDistance, squaredLength, squaredLengths } from '../../src/kernels/row_loops.ts';
-import { createMatrix, normalizeRows, squaredDistance as plainDistance } from '../../src/patchcore/matrix.ts';
+import { normalizeRowsInPlace, squaredDistance, squaredLengths } from '../../src/kernels/row_loops.ts';
+import {
+  createMatrix,
+  normalizeRows,
+  squaredDistance as plainDistance,
+  selectRows,
+} from '../../src/patchcore/matrix.ts';
 
 /** Any float32 numbers, tiny and huge ones too, but none whose square is too large for float64. */
 const matrix = fc
@@ -26,7 +31,7 @@ describe('squaredDistance', () => {
   it('sees what can be seen: 3-4-5, and a number behind the last four', () => {
     const rows = createMatrix(2, 5, Float32Array.of(0, 0, 0, 0, 0, 3, 0, 0, 0, 4));
     expect(squaredDistance(rows, 0, rows, 1)).toBe(25);
-    expect(squaredLength(rows, 1)).toBe(25);
+    expect(squaredLengths(rows)[1]).toBe(25);
   });
 
   it('goes on after other loops needed more memory', () => {
@@ -36,7 +41,7 @@ describe('squaredDistance', () => {
     expect(buffer.byteLength).toBeGreaterThanOrEqual(3_000_000);
     expect(squaredDistance(rows, 0, rows, 1)).toBe(100);
     const wide = createMatrix(1, 100_000, new Float32Array(100_000).fill(2));
-    expect(squaredLength(wide, 0)).toBe(400_000);
+    expect(squaredLengths(wide)[0]).toBe(400_000);
   });
 });
 
@@ -51,7 +56,8 @@ describe('squaredLengths', () => {
       cols,
       Float32Array.from({ length: rows * cols }, (_, i) => Math.sin(i)),
     );
-    expect([...squaredLengths(numbers)]).toEqual(Array.from({ length: rows }, (_, row) => squaredLength(numbers, row)));
+    const alone = (row: number) => squaredLengths(selectRows(numbers, [row]))[0];
+    expect([...squaredLengths(numbers)]).toEqual(Array.from({ length: rows }, (_, row) => alone(row)));
   });
 });
 
